@@ -1,0 +1,2 @@
+//! campana: a callback reactor in the tradition of muduo.
+pub mod socket;
