@@ -1,0 +1,527 @@
+//! Clients: one connection at a time, established again if wanted.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::connector::{Backoff, Endpoint, Retries, ToEndpoint, look_up};
+use super::group::Group;
+use super::handler::{Callbacks, closure_setters};
+use super::server_source::downcast;
+use super::{CloseReason, ConnectError, ConnectionConfig, ConnectionHandle, Handler, TcpConnection};
+use crate::reactor::{ChannelId, Flags, HandlerHandle, LoopContext, LoopHandle, Source, SourceId, TimerId};
+use crate::socket::{Address, Socket, SocketOptions};
+
+/// A client on its way: configured, and not started yet.
+///
+/// It connects to one endpoint, over TCP or a Unix socket, and lives on one loop. What it does with its connection is said by
+/// closures or by a [`Handler`], as for a [`TcpServer`](super::TcpServer).
+///
+/// ```no_run
+/// use campana::{EventLoop, TcpClient};
+///
+/// let mut event_loop = EventLoop::new()?;
+/// TcpClient::new("localhost:7000")?
+///     .on_connect(|conn| conn.send("hello"))
+///     .on_data(|conn, input| {
+///         println!("{}", String::from_utf8_lossy(input.take()));
+///         conn.close();
+///     })
+///     .on_close(|conn, _| conn.context().quit())
+///     .start(&mut event_loop);
+/// event_loop.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TcpClient {
+    endpoint: Endpoint,
+    callbacks: Callbacks,
+    connection: ConnectionConfig,
+    connect_timeout: Duration,
+    retry: Option<Backoff>,
+    reconnect: bool,
+}
+
+impl TcpClient {
+    /// A client of an endpoint: `127.0.0.1:7000`, `example.com:80`, `unix:/path`, `seqpacket:@abstract`. Nothing happens yet.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the text names no endpoint.
+    pub fn new(endpoint: impl ToEndpoint) -> io::Result<Self> {
+        Ok(Self {
+            endpoint: endpoint.to_endpoint()?,
+            callbacks: Callbacks::default(),
+            connection: ConnectionConfig::default(),
+            connect_timeout: Duration::from_secs(10),
+            retry: None,
+            reconnect: false,
+        })
+    }
+
+    /// How long one attempt may take, from looking the name up to being connected. Default 10 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Tries again when an attempt fails, be it the first one. Default: a failure is the end.
+    #[must_use]
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        self.retry = Some(backoff);
+        self
+    }
+
+    /// Connects again when the connection has ended, unless this side stopped the client, with the delays of
+    /// [`retry`](Self::retry). Default: the end of the connection is the end of the client.
+    #[must_use]
+    pub fn reconnect(mut self) -> Self {
+        self.reconnect = true;
+        self
+    }
+
+    /// Changes the limits, deadlines and socket options of the connection.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut ConnectionConfig)) -> Self {
+        change(&mut self.connection);
+        self
+    }
+
+    closure_setters!(callbacks);
+
+    /// Calls `callback` when an attempt to connect has failed, with the time after which there will be another; `None` if there
+    /// won't.
+    #[must_use]
+    pub fn on_connect_failed(
+        mut self,
+        callback: impl Fn(&mut LoopContext, &ConnectError, Option<Duration>) + Send + Sync + 'static,
+    ) -> Self {
+        self.callbacks.connect_failed = Some(Arc::new(callback));
+        self
+    }
+
+    /// Starts to connect, with the closures that were set. `on` is an event loop, or the context of one that runs. No callback
+    /// is called before this returns.
+    pub fn start(self, on: &mut impl AsMut<LoopContext>) -> ClientHandle<Callbacks> {
+        let callbacks = self.callbacks.clone();
+        self.start_with(on, callbacks)
+    }
+
+    /// Starts to connect, with a handler of one's own, which lasts over all connections of this client.
+    pub fn start_with<H: Handler>(self, on: &mut impl AsMut<LoopContext>, handler: H) -> ClientHandle<H> {
+        let context = on.as_mut();
+        let shared = Arc::new(ClientShared::new(context.handle().clone()));
+        let retry = self.retry.or(self.reconnect.then(Backoff::default));
+        let own = context.add_source(|_, own| ClientSource {
+            own,
+            options: self.connection.socket.clone(),
+            group: Group::new(own.index, handler, self.connection, None),
+            endpoint: self.endpoint,
+            connect_timeout: self.connect_timeout,
+            retries: Retries::new(retry),
+            retries_first: self.retry.is_some(),
+            reconnect: self.reconnect,
+            phase: Phase::Waiting,
+            attempt: 0,
+            deadline: None,
+            pause: None,
+            shared: Arc::clone(&shared),
+        });
+        let _ = shared.source.set(own);
+        context.defer_to_source(own.index, CLIENT);
+        ClientHandle { shared, handler: PhantomData }
+    }
+}
+
+/// A way to reach a client from any thread; cheap to clone. Dropping it does nothing to the client, which lives until it has
+/// nothing left to do, is stopped, or its loop ends.
+pub struct ClientHandle<H = Callbacks> {
+    shared: Arc<ClientShared>,
+    handler: PhantomData<fn(&mut H)>,
+}
+
+impl<H: Handler> ClientHandle<H> {
+    /// The connection, while there is one. May be called from any thread.
+    #[must_use]
+    pub fn connection(&self) -> Option<ConnectionHandle> {
+        self.shared.lock().connection.clone()
+    }
+
+    /// A handle to the handler.
+    #[must_use]
+    pub fn handler(&self) -> Option<HandlerHandle<H>> {
+        let source = self.shared.source.get()?;
+        Some(HandlerHandle::new(self.shared.event_loop.clone(), *source))
+    }
+
+    /// Ends the client, whatever it is about: looking up, connecting, waiting to try again, or connected, in which case the
+    /// connection is closed in good order. There is no other attempt. May be called from any thread, at any moment.
+    pub fn stop(&self) {
+        let Some(source) = self.shared.source.get() else { return };
+        let _ = self.shared.event_loop.post_to_source(*source, |source, context| {
+            if let Some(client) = downcast::<ClientSource<H>>(source) {
+                client.stop(context);
+            }
+        });
+    }
+
+    /// Whether the client has ended: stopped, given up, or disconnected for good.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.lock().done
+    }
+
+    /// Waits until the client has ended, for at most `timeout`; answers whether it has. On the client's own loop, which would
+    /// wait for itself, it doesn't wait.
+    pub fn wait_stopped(&self, timeout: Duration) -> bool {
+        let timeout = if self.shared.event_loop.is_in_loop_thread() { Duration::ZERO } else { timeout };
+        let waited = self.shared.ended.wait_timeout_while(self.shared.lock(), timeout, |state| !state.done);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done
+    }
+}
+
+impl<H> Clone for ClientHandle<H> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), handler: PhantomData }
+    }
+}
+
+impl<H> fmt::Debug for ClientHandle<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandle").field("loop", &self.shared.event_loop).finish_non_exhaustive()
+    }
+}
+
+struct ClientShared {
+    event_loop: LoopHandle,
+    source: OnceLock<SourceId>,
+    state: Mutex<ClientState>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct ClientState {
+    connection: Option<ConnectionHandle>,
+    done: bool,
+}
+
+impl ClientShared {
+    fn new(event_loop: LoopHandle) -> Self {
+        Self { event_loop, source: OnceLock::new(), state: Mutex::default(), ended: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ClientState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.connection = None;
+        state.done = true;
+        drop(state);
+        self.ended.notify_all();
+    }
+}
+
+/// Set in the keys of what is the client's rather than a connection's.
+const CLIENT: u32 = 1 << 31;
+const DEADLINE: u32 = CLIENT | 1;
+const RETRY: u32 = CLIENT | 2;
+const SAME_ADDRESS: u32 = CLIENT | 3;
+/// When a Unix listener whose backlog is full is tried again: the kernel doesn't tell when there is room.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+
+struct ClientSource<H: Handler> {
+    own: SourceId,
+    group: Group<H>,
+    endpoint: Endpoint,
+    options: SocketOptions,
+    connect_timeout: Duration,
+    retries: Retries,
+    retries_first: bool,
+    reconnect: bool,
+    phase: Phase,
+    /// Tells the answer to an old look-up from one that is waited for.
+    attempt: u64,
+    deadline: Option<TimerId>,
+    pause: Option<TimerId>,
+    shared: Arc<ClientShared>,
+}
+
+enum Phase {
+    /// For the next attempt, or for an answer.
+    Waiting,
+    Connecting {
+        socket: Socket,
+        channel: ChannelId,
+        others: VecDeque<Address>,
+    },
+    Connected,
+    Ended,
+}
+
+impl<H: Handler> ClientSource<H> {
+    fn begin_attempt(&mut self, context: &mut LoopContext) {
+        self.attempt += 1;
+        let deadline = context.clock().after(self.connect_timeout);
+        self.deadline = Some(context.set_source_timer(self.own.index, DEADLINE, deadline));
+        match &self.endpoint {
+            Endpoint::Address(address) => self.connect(context, VecDeque::from([address.clone()]), None),
+            Endpoint::Host(host, port) => {
+                let (attempt, own, event_loop) = (self.attempt, self.own, context.handle().clone());
+                let started = look_up(host.clone(), *port, move |found| {
+                    let _ = event_loop.post_to_source(own, move |source, context| {
+                        if let Some(client) = downcast::<Self>(source) {
+                            client.looked_up(context, attempt, found);
+                        }
+                    });
+                });
+                if let Err(error) = started {
+                    self.failed(context, ConnectError::Lookup(error));
+                }
+            }
+        }
+    }
+
+    fn looked_up(&mut self, context: &mut LoopContext, attempt: u64, found: io::Result<Vec<Address>>) {
+        if attempt != self.attempt || !matches!(self.phase, Phase::Waiting) || self.deadline.is_none() {
+            return;
+        }
+        match found {
+            Ok(addresses) => self.connect(context, addresses.into(), None),
+            Err(error) => self.failed(context, ConnectError::Lookup(error)),
+        }
+    }
+
+    /// Tries one address after the other; `error` is that of the one before.
+    fn connect(
+        &mut self,
+        context: &mut LoopContext,
+        mut addresses: VecDeque<Address>,
+        error: Option<ConnectError>,
+    ) {
+        let mut error = error;
+        while let Some(address) = addresses.pop_front() {
+            match Socket::connect(&address, &self.options) {
+                Ok((socket, true)) => return self.connected(context, socket, addresses),
+                Ok((socket, false)) => {
+                    match context.add_channel(self.own.index, CLIENT, socket.as_raw_fd()) {
+                        Ok(channel) => {
+                            context.channel_set(channel, Flags::READING, false);
+                            context.channel_set(channel, Flags::WRITING, true);
+                            self.phase = Phase::Connecting { socket, channel, others: addresses };
+                            return;
+                        }
+                        Err(failure) => error = Some(ConnectError::Io(failure)),
+                    }
+                }
+                Err(failure) if failure.kind() == io::ErrorKind::WouldBlock => {
+                    let again = context.clock().after(BACKLOG_PAUSE);
+                    self.pause = Some(context.set_source_timer(self.own.index, SAME_ADDRESS, again));
+                    return;
+                }
+                Err(failure) => error = Some(ConnectError::of_error(failure)),
+            }
+        }
+        let no_address = || ConnectError::Lookup(io::Error::other("the name has no addresses"));
+        self.failed(context, error.unwrap_or_else(no_address));
+    }
+
+    /// The socket that connects is writable, which says that it has connected, or failed.
+    fn connecting_is_ready(&mut self, context: &mut LoopContext) {
+        let Phase::Connecting { socket, channel, .. } = &self.phase else { return };
+        let outcome = match socket.take_error() {
+            Ok(None) => match socket.peer_address() {
+                // Not yet: the poller's word was no more than a hint.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    return context.channel_set(*channel, Flags::WRITABLE, false);
+                }
+                outcome => outcome.map(|_| ()),
+            },
+            Ok(Some(error)) | Err(error) => Err(error),
+        };
+        let Phase::Connecting { socket, channel, others } =
+            std::mem::replace(&mut self.phase, Phase::Waiting)
+        else {
+            return;
+        };
+        context.remove_channel(channel);
+        match outcome {
+            Ok(()) => self.connected(context, socket, others),
+            Err(error) => {
+                drop(socket);
+                self.connect(context, others, Some(ConnectError::of_error(error)));
+            }
+        }
+    }
+
+    fn connected(&mut self, context: &mut LoopContext, socket: Socket, others: VecDeque<Address>) {
+        let addresses = socket.peer_address().and_then(|peer| Ok((socket.local_address()?, peer)));
+        let peer = match addresses {
+            Ok((local, peer)) if local == peer && !peer.is_unix() => {
+                drop(socket);
+                return self.connect(context, others, Some(ConnectError::SelfConnected));
+            }
+            Ok((_, peer)) => peer,
+            Err(error) => return self.connect(context, others, Some(ConnectError::of_error(error))),
+        };
+        self.cancel_timers(context);
+        self.retries.succeeded();
+        self.phase = Phase::Connected;
+        match self.group.add(context, socket, peer) {
+            Ok(id) => {
+                let handle = context.connection(id).map(|mut conn| conn.handle());
+                self.shared.lock().connection = handle;
+            }
+            Err(error) => {
+                self.phase = Phase::Waiting;
+                self.failed(context, ConnectError::Io(error));
+            }
+        }
+    }
+
+    fn failed(&mut self, context: &mut LoopContext, error: ConnectError) {
+        self.cancel_timers(context);
+        self.phase = Phase::Waiting;
+        let retry = if self.retries_first { self.retries.failed() } else { None };
+        match retry {
+            Some(delay) => self.try_again_after(context, delay),
+            None => self.end(context),
+        }
+        self.group.handler.on_connect_failed(context, &error, retry);
+    }
+
+    fn try_again_after(&mut self, context: &mut LoopContext, delay: Duration) {
+        let at = context.clock().after(delay);
+        self.pause = Some(context.set_source_timer(self.own.index, RETRY, at));
+    }
+
+    /// Looks whether the connection has ended, after callbacks of its have been called.
+    fn check_connection(&mut self, context: &mut LoopContext) {
+        if !matches!(self.phase, Phase::Connected) || !self.group.is_empty() {
+            return;
+        }
+        self.shared.lock().connection = None;
+        self.phase = Phase::Waiting;
+        match self.reconnect.then(|| self.retries.failed()).flatten() {
+            Some(delay) => {
+                // Once it has been connected, a failure to connect again is no reason to give up.
+                self.retries_first = true;
+                self.try_again_after(context, delay);
+            }
+            None => self.end(context),
+        }
+    }
+
+    fn stop(&mut self, context: &mut LoopContext) {
+        self.reconnect = false;
+        match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Connected => {
+                self.phase = Phase::Connected;
+                for id in self.group.ids(context) {
+                    if let Some(mut conn) = context.connection(id) {
+                        conn.close_with(Some(CloseReason::Stopping));
+                    }
+                }
+            }
+            Phase::Connecting { socket, channel, .. } => {
+                context.remove_channel(channel);
+                drop(socket);
+                self.end(context);
+            }
+            Phase::Waiting => self.end(context),
+            Phase::Ended => self.phase = Phase::Ended,
+        }
+    }
+
+    fn end(&mut self, context: &mut LoopContext) {
+        self.cancel_timers(context);
+        self.phase = Phase::Ended;
+        context.remove_source(self.own.index);
+        self.shared.end();
+    }
+
+    fn cancel_timers(&mut self, context: &mut LoopContext) {
+        for timer in [self.deadline.take(), self.pause.take()].into_iter().flatten() {
+            context.cancel(timer);
+        }
+    }
+}
+
+impl<H: Handler> Source for ClientSource<H> {
+    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
+        match context.channel_key(channel) {
+            Some(CLIENT) => self.connecting_is_ready(context),
+            _ => self.group.on_ready(context, channel),
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {
+        match key {
+            DEADLINE => {
+                self.deadline = None;
+                if let Phase::Connecting { socket, channel, .. } =
+                    std::mem::replace(&mut self.phase, Phase::Waiting)
+                {
+                    context.remove_channel(channel);
+                    drop(socket);
+                }
+                self.failed(context, ConnectError::TimedOut);
+            }
+            RETRY => {
+                self.pause = None;
+                self.begin_attempt(context);
+            }
+            SAME_ADDRESS => {
+                self.pause = None;
+                if let Endpoint::Address(address) = &self.endpoint {
+                    self.connect(context, VecDeque::from([address.clone()]), None);
+                }
+            }
+            _ => self.group.on_timer(context, key, timer),
+        }
+    }
+
+    fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
+        match key {
+            CLIENT if matches!(self.phase, Phase::Waiting) && self.attempt == 0 => {
+                self.begin_attempt(context)
+            }
+            CLIENT => {}
+            _ => {
+                self.group.on_deferred(context, key);
+                self.check_connection(context);
+            }
+        }
+    }
+
+    fn on_panic(&mut self, context: &mut LoopContext, _own: u32) {
+        self.group.on_panic(context);
+        self.check_connection(context);
+    }
+
+    fn on_loop_end(&mut self, context: &mut LoopContext) {
+        if let Phase::Connecting { socket, channel, .. } = std::mem::replace(&mut self.phase, Phase::Ended) {
+            context.remove_channel(channel);
+            drop(socket);
+        }
+        self.group.on_loop_end(context);
+        self.shared.end();
+    }
+
+    fn handler(&mut self) -> &mut dyn Any {
+        &mut self.group.handler
+    }
+}
+
+impl<H: Handler> Drop for ClientSource<H> {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}

@@ -1,0 +1,234 @@
+//! One handler and its connections on one loop: where callbacks are called.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::core::Due;
+use super::table::{Input, Table};
+use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
+use crate::reactor::{ChannelId, Flags, LoopContext, TimerId};
+use crate::socket::{Address, Socket};
+
+/// A handler, the states of its connections, and what else they share.
+///
+/// It is the user's half of these connections; the loop's half is in the [`Table`], apart, so that a callback can borrow both.
+pub(crate) struct Group<H: Handler> {
+    source: u32,
+    pub(crate) handler: H,
+    members: Slab<Member<H::State>>,
+    config: Rc<ConnectionConfig>,
+    observer: Option<Arc<dyn Observer>>,
+    /// The connection whose callback is under way, in case that it panics.
+    running: Option<u32>,
+}
+
+struct Member<S> {
+    key: u32,
+    state: S,
+}
+
+/// Who wants to know when connections come and go: the server that counts them.
+pub(crate) trait Observer: Send + Sync {
+    fn connection_ended(&self, peer: &Address);
+}
+
+impl<H: Handler> Group<H> {
+    pub(crate) fn new(
+        source: u32,
+        handler: H,
+        config: ConnectionConfig,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self { source, handler, members: Slab::new(), config: Rc::new(config), observer, running: None }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Adopts a connected socket, and calls `on_connect`.
+    pub(crate) fn add(
+        &mut self,
+        context: &mut LoopContext,
+        socket: Socket,
+        peer: Address,
+    ) -> io::Result<ConnectionId> {
+        let inserted = Table::insert(context, self.source, socket, peer.clone(), Rc::clone(&self.config));
+        let key = inserted.inspect_err(|_| {
+            if let Some(observer) = &self.observer {
+                observer.connection_ended(&peer);
+            }
+        })?;
+        self.running = Some(key);
+        let state = self.handler.on_connect(&mut TcpConnection::new(context, key));
+        self.running = None;
+        let member = self.members.insert(Member { key, state }) as u32;
+        let table = Table::of(context);
+        table.entry_mut(key).member = member;
+        Ok(table.id_of(key))
+    }
+
+    /// The channel of one of its connections has something to say.
+    #[inline]
+    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
+        let flags = context.channel_flags(channel);
+        let Some(key) = context.channel_key(channel) else { return };
+        if flags.has(Flags::WRITABLE) {
+            context.with_table(|table, parts| table.writable(key, parts));
+        }
+        if flags.has(Flags::HANG_UP) {
+            context.with_table(|table, parts| table.hung_up(key, parts));
+        }
+        self.read(context, key);
+    }
+
+    #[inline]
+    fn read(&mut self, context: &mut LoopContext, key: u32) {
+        let mut budget = Table::of(context).entry(key).core.config().read_budget.max(1);
+        loop {
+            match context.with_table(|table, parts| table.read(key, &mut budget, parts)) {
+                Input::Data { mut buffer, lent, more } => {
+                    self.run(context, key, |handler, state, conn| handler.on_data(state, conn, &mut buffer));
+                    context.with_table(|table, parts| {
+                        table.give_back(key, buffer, lent);
+                        table.follow_up(key, parts);
+                    });
+                    if !more {
+                        return;
+                    }
+                }
+                Input::Discarded => {}
+                Input::Closed => {
+                    self.run(context, key, |handler, state, conn| handler.on_read_closed(state, conn));
+                    return context.with_table(|table, parts| {
+                        table.entry_mut(key).core.end_if_finished();
+                        table.follow_up(key, parts);
+                    });
+                }
+                Input::Nothing => return,
+            }
+        }
+    }
+
+    pub(crate) fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {
+        if !Table::of(context).is_of_source(key, self.source) {
+            return;
+        }
+        if let Some(token) = context.with_table(|table, parts| table.timer_fired(key, timer, parts)) {
+            self.run(context, key, |handler, state, conn| handler.on_timer(state, conn, token));
+        }
+    }
+
+    /// Calls back what is due for a connection.
+    pub(crate) fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
+        if !Table::of(context).is_of_source(key, self.source) {
+            return;
+        }
+        Table::of(context).take_deferred(key);
+        while let Some(due) = Table::of(context).entry_mut(key).core.take_due() {
+            match due {
+                Due::HIGH_WATER => {
+                    self.run(context, key, |handler, state, conn| handler.on_high_water(state, conn))
+                }
+                Due::LOW_WATER => {
+                    self.run(context, key, |handler, state, conn| handler.on_low_water(state, conn))
+                }
+                Due::STOPPING => {
+                    self.run(context, key, |handler, state, conn| handler.on_stopping(state, conn))
+                }
+                Due::CLOSE => return self.finish(context, key),
+                _ => self.run(context, key, |handler, state, conn| handler.on_write_complete(state, conn)),
+            }
+        }
+    }
+
+    /// A callback panicked: its connection ends.
+    pub(crate) fn on_panic(&mut self, context: &mut LoopContext) {
+        let Some(key) = self.running.take() else { return };
+        let table = Table::of(context);
+        let entry = table.entry(key);
+        if entry.socket.is_none() {
+            // It was on_close.
+            table.remove(key);
+        } else if entry.member == u32::MAX {
+            // It was on_connect, so that there is no state that on_close could be given.
+            self.end_without_state(context, key);
+        } else {
+            TcpConnection::new(context, key).end(CloseReason::HandlerPanicked);
+        }
+    }
+
+    /// Tells every connection that the end is near.
+    pub(crate) fn announce_stop(&mut self, context: &mut LoopContext) {
+        for (_, member) in &self.members {
+            context.with_table(|table, parts| {
+                table.entry_mut(member.key).core.mark_due(Due::STOPPING);
+                table.follow_up(member.key, parts);
+            });
+        }
+    }
+
+    /// Ends every connection.
+    pub(crate) fn end_all(&mut self, context: &mut LoopContext) {
+        for (_, member) in &self.members {
+            TcpConnection::new(context, member.key).end(CloseReason::Stopping);
+        }
+    }
+
+    /// The loop ends: the last callbacks are called at once, as nobody comes to call them later.
+    pub(crate) fn on_loop_end(&mut self, context: &mut LoopContext) {
+        self.end_all(context);
+        let keys: Vec<u32> = self.members.iter().map(|(_, member)| member.key).collect();
+        for key in keys {
+            self.finish(context, key);
+        }
+    }
+
+    pub(crate) fn ids(&self, context: &mut LoopContext) -> Vec<ConnectionId> {
+        let table = Table::of(context);
+        self.members.iter().map(|(_, member)| table.id_of(member.key)).collect()
+    }
+
+    /// Calls a callback, unless the connection has ended or is being closed already.
+    #[inline]
+    fn run(
+        &mut self,
+        context: &mut LoopContext,
+        key: u32,
+        callback: impl FnOnce(&mut H, &mut H::State, &mut TcpConnection<'_>),
+    ) {
+        let entry = Table::of(context).entry(key);
+        if !entry.core.is_open() {
+            return;
+        }
+        if let Some(member) = self.members.get_mut(entry.member as usize) {
+            self.running = Some(key);
+            callback(&mut self.handler, &mut member.state, &mut TcpConnection::new(context, key));
+            self.running = None;
+        }
+    }
+
+    fn finish(&mut self, context: &mut LoopContext, key: u32) {
+        let Some(reason) = Table::shut(context, key) else { return };
+        let entry = Table::of(context).entry(key);
+        let member = entry.member as usize;
+        if let Some(observer) = &self.observer {
+            observer.connection_ended(&entry.peer);
+        }
+        if self.members.contains(member) {
+            let state = self.members.remove(member).state;
+            self.running = Some(key);
+            self.handler.on_close(state, &mut TcpConnection::new(context, key), reason);
+            self.running = None;
+        }
+        Table::of(context).remove(key);
+    }
+
+    fn end_without_state(&mut self, context: &mut LoopContext, key: u32) {
+        Table::of(context).entry_mut(key).core.end(CloseReason::HandlerPanicked);
+        self.finish(context, key);
+    }
+}

@@ -1,0 +1,162 @@
+//! A connection as other threads see it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::output::Output;
+use super::{ConnectionId, SendError, TcpConnection};
+use crate::reactor::{LoopGone, LoopHandle};
+use crate::socket::Address;
+
+/// A connection, from any thread and for any time: cheap to clone, and it keeps nothing of the connection alive.
+///
+/// What is called on it happens on the connection's loop, in the order in which one thread calls it. After the connection's
+/// end every call is an error; a call that crosses the end on its way is lost with the connection, as output that the peer
+/// never reads is.
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    loop_handle: LoopHandle,
+    link: Arc<Link>,
+}
+
+impl ConnectionHandle {
+    pub(super) fn new(loop_handle: LoopHandle, link: Arc<Link>) -> Self {
+        Self { loop_handle, link }
+    }
+
+    /// Which connection this is.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.link.id
+    }
+
+    /// The peer's address.
+    #[must_use]
+    pub fn peer_address(&self) -> &Address {
+        &self.link.peer
+    }
+
+    /// The loop that the connection lives on.
+    #[must_use]
+    pub fn loop_handle(&self) -> &LoopHandle {
+        &self.loop_handle
+    }
+
+    /// Whether the connection has not ended yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.link.open.load(Ordering::Acquire) && self.loop_handle.is_alive()
+    }
+
+    /// Sends bytes. Slices are copied, [`Bytes`](bytes::Bytes) are shared. May be called from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] after the end; [`SendError::Full`] if more than the connection's hard cap of bytes is under way to
+    /// its loop, in which case nothing is sent and the connection goes on.
+    pub fn send<'a>(&self, output: impl Into<Output<'a>>) -> Result<(), SendError> {
+        let bytes = output.into().into_bytes();
+        let size = bytes.len();
+        if !self.is_open() {
+            return Err(SendError::Closed);
+        }
+        if self.link.reserve(size) {
+            let link = Arc::clone(&self.link);
+            let sent = self.run(move |conn| {
+                link.release(size);
+                // An error here is the connection's end, which on_close tells.
+                let _ = conn.send(bytes);
+            });
+            sent.map_err(|LoopGone| SendError::Closed)
+        } else {
+            Err(SendError::Full)
+        }
+    }
+
+    /// As [`TcpConnection::shutdown`]. May be called from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopGone`] if the connection's loop has ended.
+    pub fn shutdown(&self) -> Result<(), LoopGone> {
+        self.run(|conn| conn.shutdown())
+    }
+
+    /// As [`TcpConnection::close`]. May be called from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopGone`] if the connection's loop has ended.
+    pub fn close(&self) -> Result<(), LoopGone> {
+        self.run(|conn| conn.close())
+    }
+
+    /// As [`TcpConnection::force_close`]. May be called from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopGone`] if the connection's loop has ended.
+    pub fn force_close(&self) -> Result<(), LoopGone> {
+        self.run(|conn| conn.force_close())
+    }
+
+    /// Runs `task` with the connection on its loop. It is dropped, without being run, if the connection has ended by then. May
+    /// be called from any thread.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopGone`] if the connection's loop has ended.
+    pub fn run(&self, task: impl FnOnce(&mut TcpConnection<'_>) + Send + 'static) -> Result<(), LoopGone> {
+        let id = self.link.id;
+        self.loop_handle.post(move |context| {
+            if let Some(mut conn) = context.connection(id) {
+                task(&mut conn);
+            }
+        })
+    }
+}
+
+impl fmt::Debug for ConnectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionHandle")
+            .field("id", &self.link.id)
+            .field("peer", &self.link.peer)
+            .field("open", &self.is_open())
+            .finish()
+    }
+}
+
+/// What a connection and its handles share; made when the first handle is.
+#[derive(Debug)]
+pub(crate) struct Link {
+    id: ConnectionId,
+    peer: Address,
+    open: AtomicBool,
+    /// Bytes that are under way to the loop.
+    under_way: AtomicUsize,
+    limit: usize,
+}
+
+impl Link {
+    pub(super) fn new(id: ConnectionId, peer: Address, limit: usize, open: bool) -> Self {
+        Self { id, peer, open: AtomicBool::new(open), under_way: AtomicUsize::new(0), limit }
+    }
+
+    pub(super) fn close(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    fn reserve(&self, size: usize) -> bool {
+        let before = self.under_way.fetch_add(size, Ordering::Relaxed);
+        let fits = before.saturating_add(size) <= self.limit;
+        if !fits {
+            self.release(size);
+        }
+        fits
+    }
+
+    fn release(&self, size: usize) {
+        self.under_way.fetch_sub(size, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,39 @@
+//! Connections: one peer each, with buffers, limits, deadlines and figures; and the servers and clients that make them.
+//!
+//! A [`TcpServer`] or [`TcpClient`] gives its connections to a [`Handler`]; a handler sees each as a [`TcpConnection`], other
+//! threads as a [`ConnectionHandle`]. What the bytes mean is left to the user.
+
+mod acceptor;
+mod admission;
+mod client;
+mod config;
+mod connector;
+mod core;
+mod group;
+mod handle;
+mod handler;
+mod lender;
+mod output;
+mod reason;
+mod server;
+mod server_handle;
+mod server_source;
+mod stats;
+mod table;
+mod tcp_connection;
+mod transport;
+
+pub use self::core::ConnectionState;
+pub use admission::ServerFigures;
+pub use client::{ClientHandle, TcpClient};
+pub use config::ConnectionConfig;
+pub use connector::{Backoff, ConnectError, Endpoint, ToEndpoint};
+pub use handle::ConnectionHandle;
+pub use handler::{Callbacks, Handler, Returned};
+pub use output::Output;
+pub use reason::{CloseReason, Deadline, SendError};
+pub use server::{Spread, TcpServer};
+pub use server_handle::ServerHandle;
+pub use stats::ConnectionStats;
+pub use table::ConnectionId;
+pub use tcp_connection::TcpConnection;

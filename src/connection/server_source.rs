@@ -1,0 +1,428 @@
+//! A running server's parts on its loops.
+
+use std::any::Any;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::acceptor::{Acceptor, LISTENER};
+use super::admission::{Admission, Gate};
+use super::group::Group;
+use super::{ConnectionConfig, Handler, ServerHandle, Spread};
+use crate::reactor::{
+    ChannelId, HandlerHandle, LoopContext, LoopHandle, LoopPool, Source, SourceId, TimerId,
+};
+use crate::socket::{Address, Listener, Socket};
+
+/// The key of the timer that ends a stop by force.
+const STOP: u32 = u32::MAX;
+
+/// What all parts of a running server share.
+pub(crate) struct ServerShared {
+    pub(super) base: LoopHandle,
+    pub(super) addresses: Vec<Address>,
+    pub(super) gate: Gate,
+    /// The source on the base loop.
+    base_source: OnceLock<SourceId>,
+    /// The loops that serve connections, and the server's source on each.
+    pub(super) workers: OnceLock<Vec<(LoopHandle, SourceId)>>,
+    stop: Mutex<Stop>,
+    stopped: Condvar,
+}
+
+type AfterStop = Box<dyn FnOnce(&mut LoopContext) + Send>;
+
+#[derive(Default)]
+struct Stop {
+    requested: Option<Duration>,
+    done: bool,
+    /// Loops that have not finished yet.
+    loops: usize,
+    then: Vec<AfterStop>,
+}
+
+impl ServerShared {
+    pub(super) fn new(base: LoopHandle, addresses: Vec<Address>, gate: Gate) -> Self {
+        Self {
+            base,
+            addresses,
+            gate,
+            base_source: OnceLock::new(),
+            workers: OnceLock::new(),
+            stop: Mutex::new(Stop::default()),
+            stopped: Condvar::new(),
+        }
+    }
+
+    pub(super) fn workers_started<H: 'static>(&self, workers: &[HandlerHandle<H>]) {
+        self.lock().loops = workers.len();
+        let workers = workers.iter().map(|worker| (worker.loop_handle().clone(), worker.source())).collect();
+        let _ = self.workers.set(workers);
+    }
+
+    /// The server is up. Answers the stop that was asked for before it was, if any.
+    pub(super) fn base_started(&self, source: SourceId) -> Option<Duration> {
+        let stop = self.lock();
+        let _ = self.base_source.set(source);
+        stop.requested
+    }
+
+    /// Notes a stop. Answers the source that is to be told, if the server is up and not down again.
+    pub(super) fn request_stop(&self, deadline: Duration, then: Option<AfterStop>) -> Option<SourceId> {
+        let mut stop = self.lock();
+        stop.requested = Some(stop.requested.map_or(deadline, |earlier| earlier.min(deadline)));
+        if stop.done {
+            drop(stop);
+            if let Some(then) = then {
+                let _ = self.base.post(then);
+            }
+            return None;
+        }
+        stop.then.extend(then);
+        self.base_source.get().copied()
+    }
+
+    pub(super) fn base_source(&self) -> Option<SourceId> {
+        self.base_source.get().copied()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().done
+    }
+
+    pub(super) fn wait_stopped(&self, timeout: Duration) -> bool {
+        let waited = self.stopped.wait_timeout_while(self.lock(), timeout, |stop| !stop.done);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done
+    }
+
+    /// One more loop has nothing left to do. Answers whether it was the last one.
+    fn loop_stopped(&self) -> bool {
+        let mut stop = self.lock();
+        stop.loops = stop.loops.saturating_sub(1);
+        stop.loops == 0
+    }
+
+    /// Nothing of the server is left but its handles.
+    fn complete(&self, context: &mut LoopContext) {
+        let then = {
+            let mut stop = self.lock();
+            stop.done = true;
+            std::mem::take(&mut stop.then)
+        };
+        self.stopped.notify_all();
+        for then in then {
+            context.run_later(then);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stop> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server on one of the loops that serve its connections: the handler, its connections, and this loop's listeners.
+pub(super) struct LoopSource<H: Handler> {
+    own: SourceId,
+    group: Group<H>,
+    acceptors: Vec<Acceptor>,
+    shared: Arc<ServerShared>,
+    stop_timer: Option<TimerId>,
+    stopping: bool,
+}
+
+/// Adds a server's source to a loop, and starts to accept on its listeners.
+pub(super) fn add_loop_source<H: Handler>(
+    context: &mut LoopContext,
+    handle: &ServerHandle<H>,
+    config: ConnectionConfig,
+    listeners: Vec<Listener>,
+    make: &impl Fn(&mut LoopContext, &ServerHandle<H>) -> H,
+) -> io::Result<SourceId> {
+    let handler = make(context, handle);
+    let shared = handle.shared();
+    try_add_source(context, |context, own, failure| LoopSource {
+        own,
+        group: Group::new(own.index, handler, config, Some(shared.gate.observer())),
+        acceptors: start_accepting(context, own, listeners, failure),
+        shared: Arc::clone(shared),
+        stop_timer: None,
+        stopping: false,
+    })
+}
+
+impl<H: Handler> LoopSource<H> {
+    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
+        if !self.stopping {
+            self.stopping = true;
+            for acceptor in std::mem::take(&mut self.acceptors) {
+                let group = &mut self.group;
+                acceptor.finish(context, &self.shared.gate, |context, socket, admission| {
+                    adopt(group, context, socket, admission);
+                });
+            }
+            self.group.announce_stop(context);
+        }
+        if let Some(timer) = self.stop_timer.take() {
+            context.cancel(timer);
+        }
+        let deadline = context.clock().after(deadline);
+        self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
+        self.finish_if_empty(context);
+    }
+
+    pub(super) fn set_paused(&mut self, context: &mut LoopContext, paused: bool) {
+        for acceptor in &mut self.acceptors {
+            acceptor.set_paused(context, paused);
+        }
+    }
+
+    pub(super) fn group(&mut self) -> &mut Group<H> {
+        &mut self.group
+    }
+
+    fn finish_if_empty(&mut self, context: &mut LoopContext) {
+        if !self.stopping || !self.group.is_empty() {
+            return;
+        }
+        if let Some(timer) = self.stop_timer.take() {
+            context.cancel(timer);
+            context.remove_source(self.own.index);
+            if self.shared.loop_stopped() {
+                self.all_stopped(context);
+            }
+        }
+    }
+
+    fn all_stopped(&mut self, context: &mut LoopContext) {
+        let Some(base) = self.shared.base_source() else { return };
+        if base == self.own && self.shared.base.is_same_loop(context.handle()) {
+            return self.shared.complete(context);
+        }
+        let _ = self.shared.base.post_to_source(base, |source, context| {
+            if let Some(base) = downcast::<BaseSource<H>>(source) {
+                base.workers_stopped(context);
+            }
+        });
+    }
+}
+
+impl<H: Handler> Source for LoopSource<H> {
+    #[inline]
+    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
+        let Some(key) = context.channel_key(channel) else { return };
+        if key & LISTENER == 0 {
+            return self.group.on_ready(context, channel);
+        }
+        let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) else { return };
+        let group = &mut self.group;
+        acceptor.accept(context, &self.shared.gate, |context, socket, admission| {
+            adopt(group, context, socket, admission);
+        });
+    }
+
+    fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {
+        if key == STOP {
+            self.group.end_all(context);
+        } else if key & LISTENER == 0 {
+            self.group.on_timer(context, key, timer);
+        } else if let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) {
+            acceptor.retry(context);
+        }
+    }
+
+    fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
+        self.group.on_deferred(context, key);
+        self.finish_if_empty(context);
+    }
+
+    fn on_panic(&mut self, context: &mut LoopContext, _own: u32) {
+        self.group.on_panic(context);
+        self.finish_if_empty(context);
+    }
+
+    fn on_loop_end(&mut self, context: &mut LoopContext) {
+        self.group.on_loop_end(context);
+        if self.shared.base.is_same_loop(context.handle()) {
+            self.shared.complete(context);
+        }
+    }
+
+    fn handler(&mut self) -> &mut dyn Any {
+        &mut self.group.handler
+    }
+}
+
+/// A server with threads on its base loop: what is accepted there is handed over.
+pub(super) struct BaseSource<H: Handler> {
+    own: SourceId,
+    /// Dropped with the server, which joins its threads.
+    pool: Option<LoopPool>,
+    workers: Vec<HandlerHandle<H>>,
+    spread: Spread,
+    acceptors: Vec<Acceptor>,
+    shared: Arc<ServerShared>,
+}
+
+pub(super) fn add_base_source<H: Handler>(
+    context: &mut LoopContext,
+    handle: &ServerHandle<H>,
+    pool: LoopPool,
+    workers: Vec<HandlerHandle<H>>,
+    spread: Spread,
+    listeners: Vec<Listener>,
+) -> io::Result<SourceId> {
+    try_add_source(context, |context, own, failure| BaseSource {
+        own,
+        pool: Some(pool),
+        workers,
+        spread,
+        acceptors: start_accepting(context, own, listeners, failure),
+        shared: Arc::clone(handle.shared()),
+    })
+}
+
+impl<H: Handler> BaseSource<H> {
+    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
+        for acceptor in std::mem::take(&mut self.acceptors) {
+            let hand_over = self.hand_over();
+            acceptor.finish(context, &self.shared.gate, hand_over);
+        }
+        // Behind what has just been handed over to them.
+        for worker in &self.workers {
+            let _ = worker.loop_handle().post_to_source(worker.source(), move |source, context| {
+                if let Some(source) = downcast::<LoopSource<H>>(source) {
+                    source.begin_stop(context, deadline);
+                }
+            });
+        }
+    }
+
+    pub(super) fn set_paused(&mut self, context: &mut LoopContext, paused: bool) {
+        for acceptor in &mut self.acceptors {
+            acceptor.set_paused(context, paused);
+        }
+    }
+
+    fn workers_stopped(&mut self, context: &mut LoopContext) {
+        self.pool = None;
+        context.remove_source(self.own.index);
+        self.shared.complete(context);
+    }
+
+    fn hand_over(&self) -> impl FnMut(&mut LoopContext, Socket, Admission) {
+        let pool = self.pool.as_ref();
+        let (spread, workers) = (self.spread, &self.workers);
+        move |_, socket, admission| {
+            let Some(pool) = pool else { return };
+            let chosen = match spread {
+                Spread::LeastConnections => pool.least_connections(),
+                Spread::ListenerPerLoop | Spread::RoundRobin => pool.next(),
+            };
+            let Some(worker) = workers.iter().find(|worker| worker.loop_handle().is_same_loop(chosen)) else {
+                return;
+            };
+            // It counts from here on, so that a burst is spread as well.
+            let promised = &chosen.counters().connections;
+            promised.fetch_add(1, Ordering::Relaxed);
+            let posted = chosen.post_to_source(worker.source(), move |source, context| {
+                context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
+                if let Some(source) = downcast::<LoopSource<H>>(source) {
+                    adopt(&mut source.group, context, socket, admission);
+                }
+            });
+            if posted.is_err() {
+                promised.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl<H: Handler> Source for BaseSource<H> {
+    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
+        let Some(key) = context.channel_key(channel) else { return };
+        let mut acceptors = std::mem::take(&mut self.acceptors);
+        if let Some(acceptor) = acceptors.get_mut((key & !LISTENER) as usize) {
+            acceptor.accept(context, &self.shared.gate, self.hand_over());
+        }
+        self.acceptors = acceptors;
+    }
+
+    fn on_timer(&mut self, context: &mut LoopContext, key: u32, _timer: TimerId) {
+        if let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) {
+            acceptor.retry(context);
+        }
+    }
+
+    fn on_panic(&mut self, _context: &mut LoopContext, _own: u32) {}
+
+    fn on_loop_end(&mut self, context: &mut LoopContext) {
+        self.pool = None;
+        self.shared.complete(context);
+    }
+
+    fn handler(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Deals a server's listeners out: to the base loop, which hands over, and to each of the others.
+pub(super) fn spread_listeners(
+    listeners: Vec<Listener>,
+    spread: Spread,
+    loops: usize,
+) -> io::Result<(Vec<Listener>, Vec<Vec<Listener>>)> {
+    let mut of_base = Vec::new();
+    let mut of_loops: Vec<Vec<Listener>> = (0..loops).map(|_| Vec::new()).collect();
+    for listener in listeners {
+        if spread != Spread::ListenerPerLoop || listener.local_address()?.is_unix() {
+            of_base.push(listener);
+            continue;
+        }
+        let siblings: io::Result<Vec<Listener>> = (1..loops).map(|_| listener.share()).collect();
+        for (of_loop, listener) in of_loops.iter_mut().zip(std::iter::once(listener).chain(siblings?)) {
+            of_loop.push(listener);
+        }
+    }
+    Ok((of_base, of_loops))
+}
+
+pub(super) fn downcast<S: Source>(source: &mut dyn Source) -> Option<&mut S> {
+    (source as &mut dyn Any).downcast_mut()
+}
+
+fn adopt<H: Handler>(group: &mut Group<H>, context: &mut LoopContext, socket: Socket, admission: Admission) {
+    if let Err(error) = group.add(context, socket, admission.take_over()) {
+        log::error!("an accepted connection could not be registered: {error}");
+    }
+}
+
+fn start_accepting(
+    context: &mut LoopContext,
+    own: SourceId,
+    listeners: Vec<Listener>,
+    failure: &mut Option<io::Error>,
+) -> Vec<Acceptor> {
+    let numbered = listeners.into_iter().enumerate();
+    let started = numbered.map(|(number, listener)| Acceptor::new(context, own.index, number, listener));
+    started.collect::<io::Result<_>>().unwrap_or_else(|error| {
+        *failure = Some(error);
+        Vec::new()
+    })
+}
+
+/// Adds a source whose making may fail, in which case nothing of it stays.
+fn try_add_source<S: Source>(
+    context: &mut LoopContext,
+    make: impl FnOnce(&mut LoopContext, SourceId, &mut Option<io::Error>) -> S,
+) -> io::Result<SourceId> {
+    let mut failure = None;
+    let source = context.add_source(|context, own| make(context, own, &mut failure));
+    match failure {
+        None => Ok(source),
+        Some(error) => {
+            context.remove_source(source.index);
+            Err(error)
+        }
+    }
+}

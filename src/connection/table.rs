@@ -1,0 +1,509 @@
+//! The connections of one loop, and what is done to them from outside their callbacks.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fmt, io};
+
+use slab::Slab;
+
+use super::core::{Core, Expired, READ_SIZE, Received};
+use super::handle::Link;
+use super::lender::Lender;
+use super::output::Output;
+use super::{CloseReason, ConnectionConfig, SendError};
+use crate::buffer::Buffer;
+use crate::reactor::{ChannelId, Flags, LoopContext, Parts, TimerId};
+use crate::socket::{Address, Socket};
+
+/// Names one connection of this process; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    loop_number: u32,
+    generation: u32,
+    index: u32,
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.loop_number, self.generation)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectionId({self})")
+    }
+}
+
+/// What a loop keeps for one connection: everything but the user's state.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) core: Core,
+    /// Closed, and gone, from the moment on that `on_close` is called.
+    pub(crate) socket: Option<Socket>,
+    generation: u32,
+    pub(crate) channel: ChannelId,
+    /// The source that its callbacks belong to.
+    pub(crate) source: u32,
+    /// Where that source keeps its state.
+    pub(crate) member: u32,
+    pub(crate) peer: Address,
+    pub(crate) local: Option<Address>,
+    link: Option<Arc<Link>>,
+    /// Timers that the user has set, with their tokens; nothing is allocated for none.
+    timers: Vec<(TimerId, u64)>,
+    deadline_timer: Option<TimerId>,
+    armed_for: u64,
+    deferred: bool,
+    in_flush_list: bool,
+    waits_for_writable: bool,
+    is_tcp: bool,
+}
+
+/// All connections of one loop.
+#[derive(Debug)]
+pub(crate) struct Table {
+    loop_number: u32,
+    next_generation: u32,
+    pub(crate) entries: Slab<Entry>,
+    /// What connections without unread input read into.
+    scratch: Buffer,
+    lender: Lender,
+    flush_list: Vec<u32>,
+}
+
+/// What a read has brought for the handler.
+pub(crate) enum Input {
+    /// Bytes; there may be more of them if `more`.
+    Data {
+        buffer: Buffer,
+        lent: Lent,
+        more: bool,
+    },
+    /// Bytes that nobody wants any more, as the connection is closing. There may be more of them.
+    Discarded,
+    /// The peer will send no more.
+    Closed,
+    Nothing,
+}
+
+/// Where an input buffer came from, and so where it goes back to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lent {
+    Scratch,
+    Own,
+}
+
+/// Unread input up to this many bytes is moved to the shared buffer for the next read, instead of being read behind.
+const MOVED_TO_SCRATCH: usize = 4 * 1024;
+
+impl Table {
+    /// The table of a loop, made with the first connection.
+    pub(crate) fn of(context: &mut LoopContext) -> &mut Self {
+        context.local_or_insert_with(|context| {
+            static LOOPS: AtomicU32 = AtomicU32::new(0);
+            context.add_flush_hook(flush_all);
+            Self {
+                loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
+                next_generation: 0,
+                entries: Slab::new(),
+                scratch: Buffer::new(),
+                lender: Lender::default(),
+                flush_list: Vec::new(),
+            }
+        })
+    }
+
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let entry = self.entries.get(id.index as usize)?;
+        let is_it = id.loop_number == self.loop_number && entry.generation == id.generation;
+        is_it.then_some(id.index)
+    }
+
+    pub(crate) fn id_of(&self, key: u32) -> ConnectionId {
+        ConnectionId { loop_number: self.loop_number, generation: self.entry(key).generation, index: key }
+    }
+
+    /// # Panics
+    ///
+    /// If there is no such connection, which those who hold a view of it rule out.
+    #[inline]
+    pub(crate) fn entry(&self, key: u32) -> &Entry {
+        &self.entries[key as usize]
+    }
+
+    #[inline]
+    pub(crate) fn entry_mut(&mut self, key: u32) -> &mut Entry {
+        &mut self.entries[key as usize]
+    }
+
+    pub(crate) fn is_of_source(&self, key: u32, source: u32) -> bool {
+        self.entries.get(key as usize).is_some_and(|entry| entry.source == source)
+    }
+
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        key: u32,
+        output: Output<'_>,
+        parts: &mut Parts<'_>,
+    ) -> Result<(), SendError> {
+        let entry = &mut self.entries[key as usize];
+        let Some(socket) = &entry.socket else { return Err(SendError::Closed) };
+        let result = entry.core.send(socket, &mut self.lender, output, parts.clock.nanos());
+        if let Ok(true) = result {
+            self.flush_later(key);
+            return Ok(());
+        }
+        self.follow_up(key, parts);
+        result.map(|_| ())
+    }
+
+    /// Flushes a connection at the end of the batch.
+    pub(crate) fn flush_later(&mut self, key: u32) {
+        let entry = &mut self.entries[key as usize];
+        if !entry.in_flush_list {
+            entry.in_flush_list = true;
+            self.flush_list.push(key);
+        }
+    }
+
+    /// Flushes a connection now.
+    pub(crate) fn flush(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let entry = &mut self.entries[key as usize];
+        let Some(socket) = &entry.socket else { return };
+        entry.core.flush(socket, &mut self.lender, parts.clock.nanos());
+        self.follow_up(key, parts);
+    }
+
+    /// Does what follows from a change of a core's state: callbacks, poller, deadline.
+    #[inline]
+    pub(crate) fn follow_up(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let entry = &mut self.entries[key as usize];
+        if entry.core.has_due() && !entry.deferred {
+            entry.deferred = true;
+            parts.deferred.push_back((entry.source, key));
+        }
+        if entry.core.is_blocked() != entry.waits_for_writable {
+            entry.waits_for_writable = !entry.waits_for_writable;
+            if entry.waits_for_writable {
+                parts.channels.set(entry.channel, Flags::WRITABLE, false);
+            }
+            parts.channels.set(entry.channel, Flags::WRITING, entry.waits_for_writable);
+        }
+        if entry.core.is_broken() && entry.core.wants_input() {
+            // What the peer sent before it went is read now, up to the error that ends it.
+            parts.channels.set(entry.channel, Flags::READABLE, true);
+        }
+        if entry.core.take_deadline_changed() {
+            self.arm(key, parts);
+        }
+    }
+
+    /// Sets the connection's one timer, if the next deadline is before the one that it is set for.
+    fn arm(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let entry = &mut self.entries[key as usize];
+        let deadline = entry.core.next_deadline();
+        if deadline < entry.armed_for {
+            if let Some(timer) = entry.deadline_timer.take() {
+                parts.cancel_timer(timer);
+            }
+            entry.armed_for = deadline;
+            entry.deadline_timer = Some(parts.set_timer(entry.source, key, deadline));
+        }
+    }
+
+    /// A timer of a connection is due: answers the token if the user has set it.
+    pub(crate) fn timer_fired(&mut self, key: u32, timer: TimerId, parts: &mut Parts<'_>) -> Option<u64> {
+        let now = parts.clock.nanos();
+        let entry = &mut self.entries[key as usize];
+        if let Some(place) = entry.timers.iter().position(|(id, _)| *id == timer) {
+            return Some(entry.timers.swap_remove(place).1).filter(|_| entry.core.is_open());
+        }
+        if entry.deadline_timer != Some(timer) {
+            return None;
+        }
+        entry.deadline_timer = None;
+        entry.armed_for = u64::MAX;
+        if entry.core.is_blocked() {
+            // The loop may have been held up, rather than the peer: look before it is judged.
+            entry.core.unblock();
+            self.flush(key, parts);
+        }
+        let entry = &mut self.entries[key as usize];
+        if entry.core.expire(now) == Expired::Probe {
+            parts.channels.set(entry.channel, Flags::READABLE, true);
+        }
+        if !entry.core.is_open() {
+            self.flush_later(key);
+        }
+        self.follow_up(key, parts);
+        if !self.entries[key as usize].core.is_ended() {
+            self.arm(key, parts);
+        }
+        None
+    }
+
+    pub(crate) fn set_user_timer(
+        &mut self,
+        key: u32,
+        deadline: u64,
+        token: u64,
+        parts: &mut Parts<'_>,
+    ) -> TimerId {
+        let entry = &mut self.entries[key as usize];
+        let timer = parts.set_timer(entry.source, key, deadline);
+        if entry.socket.is_some() {
+            entry.timers.push((timer, token));
+        } else {
+            parts.cancel_timer(timer);
+        }
+        timer
+    }
+
+    pub(crate) fn cancel_user_timer(&mut self, key: u32, timer: TimerId, parts: &mut Parts<'_>) -> bool {
+        let timers = &mut self.entries[key as usize].timers;
+        let Some(place) = timers.iter().position(|(id, _)| *id == timer) else { return false };
+        timers.swap_remove(place);
+        parts.cancel_timer(timer);
+        true
+    }
+
+    /// The kernel takes output again.
+    pub(crate) fn writable(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let entry = &mut self.entries[key as usize];
+        if entry.waits_for_writable {
+            entry.core.unblock();
+            self.flush(key, parts);
+        }
+    }
+
+    pub(crate) fn hung_up(&mut self, key: u32, parts: &mut Parts<'_>) {
+        self.entries[key as usize].core.hung_up(parts.clock.nanos());
+        self.follow_up(key, parts);
+    }
+
+    /// Reads once for the handler; `budget` is what may still be read this turn, in bytes.
+    #[inline]
+    pub(crate) fn read(&mut self, key: u32, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
+        let entry = &mut self.entries[key as usize];
+        let Some(socket) = &entry.socket else { return Input::Nothing };
+        if !entry.core.wants_input() {
+            return Input::Nothing;
+        }
+        let flags = parts.channels.flags(entry.channel);
+        if entry.core.take_redelivery() {
+            let buffer = entry.core.input.as_mut().map(|own| std::mem::take(&mut **own)).unwrap_or_default();
+            return Input::Data { buffer, lent: Lent::Own, more: true };
+        }
+        if !flags.has(Flags::READABLE) || *budget == 0 {
+            return Input::Nothing;
+        }
+        let discards = !entry.core.is_open();
+        let (mut buffer, lent) = lend_input(&mut entry.core, &mut self.scratch, &mut self.lender);
+        let before = buffer.readable();
+        let received = entry.core.receive(socket, &mut buffer, parts.clock.nanos());
+        let result = match received {
+            Received::Data { drained } => {
+                // After a short read a stream is drained, unless there is more to be said than bytes: a hang-up, urgent
+                // data, or the boundary that passed descriptors leave in a Unix stream.
+                let more_to_say = Flags::READ_CLOSED | Flags::HANG_UP | Flags::PRIORITY;
+                let drained = drained && entry.is_tcp && !flags.has(more_to_say);
+                if drained {
+                    parts.channels.clear_readable(entry.channel);
+                }
+                // Empty packets are not free either.
+                *budget = budget.saturating_sub((buffer.readable() - before).max(64));
+                if !discards {
+                    return Input::Data { buffer, lent, more: !drained };
+                }
+                buffer.clear();
+                if drained { Input::Nothing } else { Input::Discarded }
+            }
+            Received::WouldBlock => {
+                parts.channels.clear_readable(entry.channel);
+                Input::Nothing
+            }
+            Received::EndOfStream => {
+                parts.channels.clear_readable(entry.channel);
+                Input::Closed
+            }
+            Received::Ended => Input::Nothing,
+        };
+        self.give_back(key, buffer, lent);
+        self.follow_up(key, parts);
+        result
+    }
+
+    /// Takes back an input buffer, with what the handler has left in it.
+    #[inline]
+    pub(crate) fn give_back(&mut self, key: u32, mut buffer: Buffer, lent: Lent) {
+        let entry = &mut self.entries[key as usize];
+        if entry.core.is_packets() || !entry.core.is_open() {
+            buffer.clear();
+        }
+        match lent {
+            Lent::Scratch => {
+                if !buffer.is_empty() {
+                    let mut own = entry.core.input.take().unwrap_or_else(|| self.lender.lend_buffer());
+                    own.append(buffer.peek());
+                    entry.core.check_unread(own.readable());
+                    entry.core.input = Some(own).filter(|_| entry.core.is_open());
+                    buffer.clear();
+                }
+                if buffer.capacity() <= 4 * READ_SIZE {
+                    self.scratch = buffer;
+                }
+            }
+            Lent::Own => {
+                let Some(mut own) = entry.core.input.take() else { return };
+                if buffer.is_empty() {
+                    *own = buffer;
+                    self.lender.take_back_buffer(own);
+                } else {
+                    entry.core.check_unread(buffer.readable());
+                    *own = buffer;
+                    entry.core.input = Some(own).filter(|_| entry.core.is_open());
+                }
+            }
+        }
+    }
+
+    /// Adds a connection for a source, which is told of it by the key.
+    pub(crate) fn insert(
+        context: &mut LoopContext,
+        source: u32,
+        socket: Socket,
+        peer: Address,
+        config: Rc<ConnectionConfig>,
+    ) -> io::Result<u32> {
+        use std::os::fd::AsRawFd;
+
+        let now = context.clock().nanos();
+        let key = Self::of(context).entries.vacant_key() as u32;
+        let channel = context.add_channel(source, key, socket.as_raw_fd())?;
+        let table = Self::of(context);
+        table.next_generation = table.next_generation.wrapping_add(1);
+        let entry = Entry {
+            core: Core::new(config, socket.is_packet(), now),
+            is_tcp: socket.is_tcp(),
+            socket: Some(socket),
+            generation: table.next_generation,
+            channel,
+            source,
+            member: u32::MAX,
+            peer,
+            local: None,
+            link: None,
+            timers: Vec::new(),
+            deadline_timer: None,
+            armed_for: u64::MAX,
+            deferred: false,
+            in_flush_list: false,
+            waits_for_writable: false,
+        };
+        table.entries.insert(entry);
+        let handle = context.handle();
+        handle.counters().connections.fetch_add(1, Ordering::Relaxed);
+        context.with_table(|table, parts| table.follow_up(key, parts));
+        Ok(key)
+    }
+
+    /// Closes the descriptor of a connection that has ended, and what else it holds of the loop. Its entry stays until
+    /// `on_close` has been called. Answers the reason, once.
+    pub(crate) fn shut(context: &mut LoopContext, key: u32) -> Option<CloseReason> {
+        let (socket, channel) = {
+            let entry = Self::of(context).entry_mut(key);
+            (entry.socket.take()?, entry.channel)
+        };
+        let local = Self::of(context).entry(key).local.clone();
+        if local.is_none() {
+            Self::of(context).entry_mut(key).local = socket.local_address().ok();
+        }
+        context.remove_channel(channel);
+        drop(socket);
+        context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
+        context.with_table(|table, parts| {
+            let entry = table.entry_mut(key);
+            for (timer, _) in
+                entry.timers.drain(..).chain(entry.deadline_timer.take().map(|timer| (timer, 0)))
+            {
+                parts.cancel_timer(timer);
+            }
+            if let Some(link) = entry.link.take() {
+                link.close();
+            }
+            Some(entry.core.take_reason())
+        })
+    }
+
+    /// Forgets a connection whose `on_close` has been called.
+    pub(crate) fn remove(&mut self, key: u32) {
+        self.entries.remove(key as usize);
+        // It may be on the flush list still, where another connection under the same key would do no harm.
+    }
+
+    pub(crate) fn take_deferred(&mut self, key: u32) {
+        self.entries[key as usize].deferred = false;
+    }
+
+    pub(crate) fn link(&mut self, key: u32) -> Arc<Link> {
+        let id = self.id_of(key);
+        let entry = self.entry_mut(key);
+        if let Some(link) = &entry.link {
+            return Arc::clone(link);
+        }
+        let link =
+            Arc::new(Link::new(id, entry.peer.clone(), entry.core.config().hard_cap, entry.socket.is_some()));
+        if entry.socket.is_some() {
+            entry.link = Some(Arc::clone(&link));
+        }
+        link
+    }
+}
+
+impl LoopContext {
+    /// Runs something on this loop's connections with the parts of the loop that it needs.
+    #[inline]
+    pub(crate) fn with_table<R>(&mut self, run: impl FnOnce(&mut Table, &mut Parts<'_>) -> R) -> R {
+        Table::of(self);
+        match self.split::<Table>() {
+            Some((table, mut parts)) => run(table, &mut parts),
+            None => unreachable!("the table has just been made"),
+        }
+    }
+}
+
+/// Flushes what the callbacks of a batch have left to be written.
+fn flush_all(context: &mut LoopContext) {
+    context.with_table(|table, parts| {
+        if table.flush_list.is_empty() {
+            return;
+        }
+        let mut list = std::mem::take(&mut table.flush_list);
+        for key in list.drain(..) {
+            if let Some(entry) = table.entries.get_mut(key as usize) {
+                entry.in_flush_list = false;
+                table.flush(key, parts);
+            }
+        }
+        table.flush_list = list;
+    });
+}
+
+/// The buffer to read into: the connection's own if it holds much, else the shared one with what little was left unread.
+fn lend_input(core: &mut Core, scratch: &mut Buffer, lender: &mut Lender) -> (Buffer, Lent) {
+    if let Some(own) = &mut core.input {
+        if own.readable() > MOVED_TO_SCRATCH {
+            return (std::mem::take(&mut **own), Lent::Own);
+        }
+    }
+    let mut buffer = std::mem::take(scratch);
+    buffer.reserve(READ_SIZE);
+    if let Some(own) = core.input.take() {
+        buffer.append(own.peek());
+        lender.take_back_buffer(own);
+    }
+    (buffer, Lent::Scratch)
+}

@@ -1,0 +1,322 @@
+//! A connection as its own loop sees it.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::core::ConnectionState;
+use super::output::Output;
+use super::table::{Entry, Table};
+use super::{CloseReason, ConnectionConfig, ConnectionHandle, ConnectionId, ConnectionStats, SendError};
+use crate::reactor::{Flags, LoopContext, TimerId};
+use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
+
+/// A borrowed view of one connection and, through it, of its whole loop.
+///
+/// It is named after muduo's, and serves TCP, Unix streams and Unix packet sockets (SOCK_SEQPACKET) alike; on the latter each
+/// send is one packet. Nothing that is called on it blocks, and nothing calls back before it returns: `send`, `close` and the
+/// like only record what is wanted, and callbacks come from the loop, one at a time. For another thread, or a later time, there
+/// is [`handle`](Self::handle).
+///
+/// # Output
+///
+/// Small output waits for the end of the batch of callbacks that is under way and leaves in one write; large output is written
+/// at once from where it lies. What the kernel doesn't take is queued, up to the
+/// [hard cap](ConnectionConfig::hard_cap).
+pub struct TcpConnection<'a> {
+    context: &'a mut LoopContext,
+    key: u32,
+}
+
+impl<'a> TcpConnection<'a> {
+    /// A view of an entry that exists for as long as `context` is borrowed.
+    #[inline]
+    pub(super) fn new(context: &'a mut LoopContext, key: u32) -> Self {
+        Self { context, key }
+    }
+
+    /// Which connection this is.
+    #[must_use]
+    pub fn id(&mut self) -> ConnectionId {
+        let key = self.key;
+        Table::of(self.context).id_of(key)
+    }
+
+    /// A way to reach this connection from any thread and at any time.
+    #[must_use]
+    pub fn handle(&mut self) -> ConnectionHandle {
+        let link = Table::of(self.context).link(self.key);
+        ConnectionHandle::new(self.context.handle().clone(), link)
+    }
+
+    /// The loop: its timers, its tasks, its other connections.
+    pub fn context(&mut self) -> &mut LoopContext {
+        self.context
+    }
+
+    /// Another connection of this loop; nothing if it has ended, or is another loop's.
+    pub fn peer(&mut self, id: ConnectionId) -> Option<TcpConnection<'_>> {
+        self.context.connection(id)
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub fn state(&mut self) -> ConnectionState {
+        self.entry().core.state()
+    }
+
+    /// Whether output is still accepted: the connection is neither closing nor ended, nor shut down.
+    #[must_use]
+    pub fn is_open(&mut self) -> bool {
+        let core = &self.entry().core;
+        core.is_open() && !core.is_shut_down()
+    }
+
+    /// The peer's address; unnamed for most Unix peers.
+    #[must_use]
+    pub fn peer_address(&mut self) -> Address {
+        self.entry().peer.clone()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, if the peer reset the connection before it was first asked.
+    pub fn local_address(&mut self) -> io::Result<Address> {
+        let entry = self.entry();
+        match (&entry.local, &entry.socket) {
+            (Some(local), _) => Ok(local.clone()),
+            (None, Some(socket)) => {
+                let local = socket.local_address()?;
+                entry.local = Some(local.clone());
+                Ok(local)
+            }
+            (None, None) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Sends bytes: slices are copied if they have to wait, [`Bytes`](bytes::Bytes) are shared. On a packet socket it is one
+    /// packet, which may be empty; an empty slice on a stream does nothing.
+    ///
+    /// ```
+    /// # use campana::{Buffer, TcpConnection};
+    /// fn on_data(conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+    ///     let _ = conn.send(input.take());
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: closed, shut down, over the hard cap (which closes the connection), or too long for a packet. In each case
+    /// nothing of it is sent, and but for the last the connection is ending, which `on_close` will tell.
+    #[inline]
+    pub fn send<'o>(&mut self, output: impl Into<Output<'o>>) -> Result<(), SendError> {
+        let key = self.key;
+        self.context.with_table(|table, parts| table.send(key, output.into(), parts))
+    }
+
+    /// Writes pending output now instead of at the end of the batch.
+    pub fn flush(&mut self) {
+        let key = self.key;
+        self.context.with_table(|table, parts| table.flush(key, parts));
+    }
+
+    /// Sends no more after what is pending, and says so to the peer (FIN). Reading goes on, and the connection ends when the
+    /// peer closes too. On a packet socket likewise.
+    pub fn shutdown(&mut self) {
+        self.change(|entry, _| entry.core.shut_down());
+    }
+
+    /// Closes in good order: pending output is delivered, the peer is told, and what it still sends is drained so that it sees
+    /// no reset; at the latest at the end of the [linger time](ConnectionConfig::linger). `on_data` isn't called any more.
+    pub fn close(&mut self) {
+        self.close_with(None);
+    }
+
+    /// Closes as [`close`](Self::close) does, because the peer broke the protocol; `on_close` gets the text.
+    pub fn fail(&mut self, text: impl Into<std::borrow::Cow<'static, str>>) {
+        self.close_with(Some(CloseReason::Protocol(text.into())));
+    }
+
+    /// Closes now. Pending output is discarded, and counted as such.
+    pub fn force_close(&mut self) {
+        self.end(CloseReason::Local);
+    }
+
+    /// Shuts down now, and closes by force what is left of the connection after `delay`.
+    pub fn close_after(&mut self, delay: Duration) {
+        let deadline = self.context.clock().after(delay);
+        self.change(|entry, _| entry.core.close_by(deadline));
+    }
+
+    /// Closes in good order as soon as nothing has been received or sent for `silence`, which counts from the last byte, not
+    /// from this call.
+    pub fn close_when_silent(&mut self, silence: Duration) {
+        let nanos = u64::try_from(silence.as_nanos()).unwrap_or(u64::MAX);
+        self.change(|entry, _| entry.core.close_when_silent(nanos));
+    }
+
+    /// Stops reading, until [`resume_reading`](Self::resume_reading). The kernel's window then holds the peer back. Nothing is
+    /// lost: what is in the input buffer stays there.
+    ///
+    /// If the peer dies meanwhile, the connection is kept for the [linger time](ConnectionConfig::linger) so that what it sent
+    /// can still be read.
+    pub fn pause_reading(&mut self) {
+        self.change(|entry, channels| {
+            entry.core.pause();
+            channels.set(entry.channel, Flags::READING, !entry.core.is_paused());
+        });
+    }
+
+    /// Reads again. What was left in the input buffer is handed to `on_data` first.
+    pub fn resume_reading(&mut self) {
+        self.change(|entry, channels| {
+            if entry.core.resume() {
+                channels.set(entry.channel, Flags::READING, true);
+                if entry.core.input.is_some() {
+                    channels.set(entry.channel, Flags::READABLE, true);
+                }
+            }
+        });
+    }
+
+    /// Whether reading is paused.
+    #[must_use]
+    pub fn is_reading_paused(&mut self) -> bool {
+        self.entry().core.is_paused()
+    }
+
+    /// Whether the peer has said that it will send no more.
+    #[must_use]
+    pub fn is_read_closed(&mut self) -> bool {
+        self.entry().core.is_read_closed()
+    }
+
+    /// Calls `on_timer` with `token` after `delay`, unless the connection has ended by then.
+    pub fn set_timer(&mut self, delay: Duration, token: u64) -> TimerId {
+        let deadline = self.context.clock().after(delay);
+        let key = self.key;
+        self.context.with_table(|table, parts| table.set_user_timer(key, deadline, token, parts))
+    }
+
+    /// Cancels a timer of this connection; `false` if it has fired, was cancelled, or is none of its.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        let key = self.key;
+        self.context.with_table(|table, parts| table.cancel_user_timer(key, timer, parts))
+    }
+
+    /// The limits and deadlines in force.
+    #[must_use]
+    pub fn config(&mut self) -> &ConnectionConfig {
+        self.entry().core.config()
+    }
+
+    /// Changes limits and deadlines of this connection alone. The socket's options are not among them: see
+    /// [`socket`](Self::socket).
+    pub fn configure(&mut self, change: impl FnOnce(&mut ConnectionConfig)) {
+        self.change(|entry, _| entry.core.configure(change));
+    }
+
+    /// The socket, to set options; nothing in `on_close`. To read or write it past the connection would break the stream.
+    pub fn socket(&mut self) -> Option<&Socket> {
+        self.entry().socket.as_ref()
+    }
+
+    /// The kernel's figures of a TCP connection.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` in `on_close`; `Unsupported` for a Unix socket; what the system says.
+    pub fn tcp_info(&mut self) -> io::Result<TcpInfo> {
+        self.socket().ok_or(io::ErrorKind::NotConnected)?.tcp_info()
+    }
+
+    /// Who the peer is, on a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` in `on_close`; what the system says, for TCP above all.
+    pub fn peer_credentials(&mut self) -> io::Result<PeerCredentials> {
+        self.socket().ok_or(io::ErrorKind::NotConnected)?.peer_credentials()
+    }
+
+    /// How many bytes of output wait to be taken by the kernel.
+    #[must_use]
+    pub fn pending_output(&mut self) -> usize {
+        self.entry().core.pending()
+    }
+
+    /// What the connection has done so far.
+    #[must_use]
+    pub fn stats(&mut self) -> ConnectionStats {
+        let key = self.key;
+        self.context.with_table(|table, parts| {
+            let core = &table.entry(key).core;
+            ConnectionStats {
+                bytes_in: core.bytes_in,
+                bytes_out: core.bytes_out,
+                reads: core.reads,
+                sends: core.sends,
+                bytes_discarded: core.bytes_discarded,
+                bytes_pending: core.pending(),
+                bytes_unread: core.input.as_ref().map_or(0, |input| input.readable()),
+                created: parts.clock.instant_of(core.created),
+                last_received: parts.clock.instant_of(core.last_received),
+                last_sent: parts.clock.instant_of(core.last_sent),
+            }
+        })
+    }
+
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        self.change(|entry, _| entry.core.end(reason));
+    }
+
+    pub(crate) fn close_with(&mut self, reason: Option<CloseReason>) {
+        let now = self.context.clock().nanos();
+        self.change(|entry, channels| {
+            entry.core.close(reason, now);
+            // A paused connection, too, drains what the peer still sends.
+            channels.set(entry.channel, Flags::READING, true);
+        });
+    }
+
+    fn entry(&mut self) -> &mut Entry {
+        Table::of(self.context).entry_mut(self.key)
+    }
+
+    /// Changes the connection's state. What follows from it in system calls happens at the end of the batch.
+    fn change(&mut self, change: impl FnOnce(&mut Entry, &mut crate::reactor::Channels)) {
+        let key = self.key;
+        self.context.with_table(|table, parts| {
+            change(table.entry_mut(key), parts.channels);
+            table.follow_up(key, parts);
+            if table.entry(key).core.is_shut_down() {
+                table.flush_later(key);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for TcpConnection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpConnection").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl LoopContext {
+    /// A connection of this loop; nothing if it has ended, or is another loop's.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<TcpConnection<'_>> {
+        let table = Table::of(self);
+        let key = table.find(id)?;
+        table.entry(key).socket.as_ref()?;
+        Some(TcpConnection::new(self, key))
+    }
+
+    /// The ids of all connections of this loop, whichever server or client they belong to.
+    pub fn connections(&mut self) -> Vec<ConnectionId> {
+        let table = Table::of(self);
+        let open = table.entries.iter().filter(|(_, entry)| entry.socket.is_some());
+        open.map(|(key, _)| table.id_of(key as u32)).collect()
+    }
+}

@@ -1,0 +1,560 @@
+//! The loop itself: one turn after the other.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+
+use super::context::TimerTask;
+use super::figures::Counters;
+use super::handle::{Shared, Task, Tasks, Work};
+use super::source::{Source, Sources};
+use super::timers::TimerId;
+use super::wake::WakeFlag;
+use super::{ChannelId, LoopContext, LoopHandle};
+
+/// An event loop: it waits for readiness, deadlines and posted tasks, and calls back.
+///
+/// A loop belongs to the thread that made it and is not `Send`; other threads reach it by its [`LoopHandle`]. It owns the
+/// handlers, which are user code and its state, apart from the [`LoopContext`], so that a callback gets both at once.
+///
+/// When it is dropped, every connection gets its `on_close`, what was posted and could not run is dropped, and the threads of
+/// the pools that were started on it are joined.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let mut event_loop = campana::EventLoop::new()?;
+/// event_loop.context().run_after(Duration::from_millis(1), |cx| cx.quit());
+/// event_loop.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct EventLoop {
+    sources: Sources,
+    context: LoopContext,
+    events: Events,
+    tasks: Tasks,
+    shared: Arc<Shared>,
+    config: LoopConfig,
+    meter: Meter,
+    precise: Option<OwnedFd>,
+    ready: Vec<ChannelId>,
+    /// The context was lent out between turns, so that something may wait to be flushed.
+    touched: bool,
+}
+
+/// How a loop behaves; see the fields for the defaults.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoopConfig {
+    /// What the loop calls itself in logs. Default: the name of the thread that makes it.
+    pub name: Option<String>,
+    /// The most readiness events taken in one turn. Default 1024; each costs 12 bytes of memory.
+    pub events_per_turn: usize,
+    /// The most posted tasks run in one turn, so that a flood of them leaves room for I/O and timers. Default 1024.
+    pub tasks_per_turn: usize,
+    /// For how long the loop looks again and again before it blocks. Default zero. It buys latency for the price of a core.
+    pub busy_poll: Duration,
+    /// From what duration on a stretch of callbacks is counted and logged as slow. Default 100 ms.
+    pub slow_callback: Duration,
+}
+
+impl Default for LoopConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            events_per_turn: 1024,
+            tasks_per_turn: 1024,
+            busy_poll: Duration::ZERO,
+            slow_callback: Duration::from_millis(100),
+        }
+    }
+}
+
+const WAKE: Token = Token(0);
+const PRECISE: Token = Token(1);
+
+impl EventLoop {
+    /// Makes a loop with the default configuration, on and for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// What the system says to one more epoll instance and one more eventfd: `EMFILE` or `ENFILE`, as a rule.
+    pub fn new() -> io::Result<Self> {
+        Self::with_config(LoopConfig::default())
+    }
+
+    /// Makes a loop, on and for the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn with_config(config: LoopConfig) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let (queue, tasks) = crossbeam_channel::unbounded();
+        let thread = std::thread::current();
+        let name = config.name.clone().or_else(|| thread.name().map(str::to_owned));
+        let shared = Arc::new(Shared {
+            name: name.unwrap_or_else(|| "loop".to_owned()),
+            thread: thread.id(),
+            queue,
+            wake: WakeFlag::new(),
+            waker,
+            quit: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+            counters: Counters::default(),
+        });
+        let context = LoopContext::new(poll, LoopHandle::new(Arc::clone(&shared)));
+        let meter =
+            Meter { stretch_began: context.now(), calls: 0, slow: config.slow_callback, last_log: None };
+        Ok(Self {
+            sources: Sources::default(),
+            context,
+            events: Events::with_capacity(config.events_per_turn.clamp(1, 1 << 20)),
+            tasks,
+            shared,
+            config,
+            meter,
+            precise: None,
+            ready: Vec::new(),
+            touched: false,
+        })
+    }
+
+    /// The loop's own state, to set timers and to register descriptors before it runs.
+    pub fn context(&mut self) -> &mut LoopContext {
+        self.touched = true;
+        self.context.clock.read();
+        &mut self.context
+    }
+
+    /// A handle, by which any thread can reach the loop.
+    #[must_use]
+    pub fn handle(&self) -> LoopHandle {
+        self.context.handle().clone()
+    }
+
+    /// Turns until somebody calls `quit`. Each call to `run` takes up one request to quit, be it from before the call; the
+    /// loop may be run again afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If the poller fails, which it doesn't short of a defect: an interrupted wait is no failure.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.shared.quit.swap(false, Ordering::Acquire) {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Does one turn, and waits for something to do for at most `longest_wait` (`None`: for as long as it takes). It is for
+    /// those who have a loop of their own around this one. A request to quit ends the wait and is left for `run`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn turn(&mut self, longest_wait: Option<Duration>) -> io::Result<()> {
+        self.settle();
+        if std::mem::take(&mut self.touched) {
+            self.flush();
+        }
+        self.poll(longest_wait)?;
+        self.meter.stretch_began = self.context.clock.read();
+
+        self.dispatch_events();
+        self.flush();
+        self.measure();
+        self.serve_ready_list();
+        self.run_timers();
+        self.run_deferred();
+        self.run_tasks();
+        self.flush();
+        self.measure();
+
+        let counters = &self.shared.counters;
+        counters.turns.add(1);
+        counters.timers_pending.set(self.context.timers.len() as u64);
+        counters.channels.set(self.context.channels.len() as u64);
+        Ok(())
+    }
+
+    fn poll(&mut self, longest_wait: Option<Duration>) -> io::Result<()> {
+        let wait =
+            if self.context.has_work() { Some(Duration::ZERO) } else { self.longest_sleep(longest_wait)? };
+        if wait.is_some_and(|wait| wait.is_zero()) {
+            return self.poll_for(wait);
+        }
+        if !self.config.busy_poll.is_zero() && self.spin()? {
+            return Ok(());
+        }
+        self.shared.wake.announce_sleep();
+        let must_not_block = !self.tasks.is_empty() || self.shared.quit.load(Ordering::Acquire);
+        let result = self.poll_for(if must_not_block { Some(Duration::ZERO) } else { wait });
+        self.shared.wake.awake();
+        result
+    }
+
+    fn poll_for(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match self.context.poll.poll(&mut self.events, wait) {
+            // Nothing is lost by a signal: the turn goes on without events, and the next one works out its wait anew.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Polls without blocking for the configured time. Answers whether something came up.
+    fn spin(&mut self) -> io::Result<bool> {
+        let began = Instant::now();
+        let end = began + self.config.busy_poll;
+        let deadline = self.context.timers.next_deadline();
+        loop {
+            self.poll_for(Some(Duration::ZERO))?;
+            let now = self.context.clock.read();
+            let timer_is_due = deadline.is_some_and(|deadline| deadline <= self.context.clock.nanos());
+            let quits = self.shared.quit.load(Ordering::Acquire);
+            if !self.events.is_empty() || !self.tasks.is_empty() || timer_is_due || quits {
+                return Ok(true);
+            }
+            if now >= end {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// How long the poller may block. The poller rounds up to milliseconds, so the whole milliseconds before a deadline are
+    /// left to it, and the rest to a timerfd.
+    fn longest_sleep(&mut self, longest_wait: Option<Duration>) -> io::Result<Option<Duration>> {
+        if !self.tasks.is_empty() {
+            return Ok(Some(Duration::ZERO));
+        }
+        let Some(deadline) = self.context.timers.next_deadline() else { return Ok(longest_wait) };
+        self.context.clock.read();
+        let rest = Duration::from_nanos(deadline.saturating_sub(self.context.clock.nanos()));
+        if longest_wait.is_some_and(|longest| longest <= rest) || rest.is_zero() {
+            return Ok(longest_wait.map_or(Some(rest), |longest| Some(longest.min(rest))));
+        }
+        if rest >= Duration::from_millis(1) {
+            // Past a day it makes no difference; the poller's argument is an int of milliseconds.
+            let millis = rest.as_millis().min(86_400_000) as u64;
+            return Ok(Some(Duration::from_millis(millis)));
+        }
+        self.arm_precise_wake_up(rest)?;
+        Ok(longest_wait)
+    }
+
+    fn arm_precise_wake_up(&mut self, rest: Duration) -> io::Result<()> {
+        let timerfd = match &self.precise {
+            Some(timerfd) => timerfd,
+            None => {
+                let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+                let timerfd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+                let mut source = SourceFd(&timerfd.as_raw_fd());
+                // Edge-triggered, so that an expiry is one event and needs no read; setting it anew clears it.
+                self.context.poll.registry().register(&mut source, PRECISE, Interest::READABLE)?;
+                self.precise.insert(timerfd)
+            }
+        };
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once = Itimerspec {
+            it_interval: zero,
+            it_value: Timespec { tv_sec: 0, tv_nsec: rest.subsec_nanos().into() },
+        };
+        timerfd_settime(timerfd, TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+
+    fn dispatch_events(&mut self) {
+        let counters = &self.shared.counters;
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            let token = event.token();
+            if token == WAKE {
+                counters.wakeups.add(1);
+                continue;
+            }
+            if token == PRECISE {
+                continue;
+            }
+            let id = ChannelId::from_token(token);
+            match self.context.channels.take_up(id, event) {
+                Some((source, true)) => {
+                    call_ready(&mut self.sources, &mut self.context, source, id);
+                    self.meter.count_call(counters, &mut self.context);
+                }
+                Some((_, false)) => {}
+                None => counters.stale_events.add(1),
+            }
+        }
+        counters.events.add(count);
+    }
+
+    fn serve_ready_list(&mut self) {
+        if !self.context.channels.has_ready() {
+            return;
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        self.context.channels.swap_ready(&mut ready);
+        for id in ready.drain(..) {
+            if let Some(source) = self.context.channels.unqueue(id) {
+                settle(&mut self.sources, &mut self.context);
+                call_ready(&mut self.sources, &mut self.context, source, id);
+                self.meter.count_call(&self.shared.counters, &mut self.context);
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn run_timers(&mut self) {
+        if self.context.timers.is_empty() {
+            return;
+        }
+        self.context.timers.advance(self.context.clock.nanos());
+        while let Some((id, deadline, task)) = self.context.timers.pop_due() {
+            let counters = &self.shared.counters;
+            counters.timers.add(1);
+            counters.timer_lateness.record(self.context.clock.nanos().saturating_sub(deadline));
+            self.fire(id, deadline, task);
+            self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+    }
+
+    fn fire(&mut self, id: TimerId, deadline: u64, task: TimerTask) {
+        let context = &mut self.context;
+        match task {
+            TimerTask::Once(task) => {
+                context.timers.finish(id);
+                contain(context, "timer", |context| task(context));
+            }
+            TimerTask::Every { period, mut task } => {
+                if contain(context, "repeating timer", |context| task(context)) {
+                    let now = context.clock.nanos();
+                    let missed = now.saturating_sub(deadline) / period;
+                    let next = deadline.saturating_add(period.saturating_mul(missed.saturating_add(1)));
+                    // An error hands back the task of a timer that has been cancelled while it ran.
+                    drop(context.timers.reinsert(id, next, TimerTask::Every { period, task }));
+                } else {
+                    context.timers.finish(id);
+                }
+            }
+            TimerTask::Source { source, key } => {
+                context.timers.finish(id);
+                settle(&mut self.sources, context);
+                call(&mut self.sources, context, source, |target, context| target.on_timer(context, key, id));
+            }
+        }
+    }
+
+    /// Runs what was deferred until now. What these calls defer themselves is for the next turn.
+    fn run_deferred(&mut self) {
+        for _ in 0..self.context.deferred.len() {
+            let Some((source, key)) = self.context.deferred.pop_front() else { break };
+            settle(&mut self.sources, &mut self.context);
+            call(&mut self.sources, &mut self.context, source, |target, context| {
+                target.on_deferred(context, key)
+            });
+            self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+    }
+
+    /// Runs the tasks that were queued before this moment, up to the bound; one that posts itself again waits.
+    fn run_tasks(&mut self) {
+        for _ in 0..self.context.local_tasks.len().min(self.config.tasks_per_turn) {
+            let Some(task) = self.context.local_tasks.pop_front() else { break };
+            self.shared.counters.tasks.add(1);
+            contain(&mut self.context, "task", |context| task(context));
+            self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+        for _ in 0..self.tasks.len().min(self.config.tasks_per_turn) {
+            let Ok(Task { posted, work }) = self.tasks.try_recv() else { break };
+            let counters = &self.shared.counters;
+            counters.tasks.add(1);
+            let late = self.meter.stretch_began.saturating_duration_since(posted);
+            counters.task_lateness.record(late.as_nanos() as u64);
+            match work {
+                Work::Context(task) => {
+                    contain(&mut self.context, "task", |context| task(context));
+                }
+                Work::Source(id, task) => {
+                    settle(&mut self.sources, &mut self.context);
+                    if let Some(source) = self.sources.by_id(id) {
+                        guard(source, &mut self.context, id.index, |source, context| task(source, context));
+                    }
+                }
+            }
+            self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+    }
+
+    fn flush(&mut self) {
+        for index in 0..self.context.flush_hooks.len() {
+            let hook = self.context.flush_hooks[index];
+            hook(&mut self.context);
+        }
+    }
+
+    fn measure(&mut self) {
+        if self.meter.calls > 0 {
+            self.meter.measure(&self.shared.counters, &mut self.context);
+        }
+    }
+
+    fn settle(&mut self) {
+        settle(&mut self.sources, &mut self.context);
+    }
+}
+
+impl AsMut<LoopContext> for EventLoop {
+    fn as_mut(&mut self) -> &mut LoopContext {
+        self.context()
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.shared.alive.store(false, Ordering::Release);
+        self.settle();
+        self.context.clock.read();
+        for index in 0..self.sources.len() {
+            call(&mut self.sources, &mut self.context, index, |source, context| source.on_loop_end(context));
+        }
+        for index in 0..self.sources.len() {
+            self.context.remove_source(index);
+        }
+        self.settle();
+        while let Ok(task) = self.tasks.try_recv() {
+            contain(&mut self.context, "destructor", |_| drop(task));
+        }
+        while let Some(task) = self.context.local_tasks.pop_front() {
+            contain(&mut self.context, "destructor", |_| drop(task));
+        }
+        for local in self.context.drop_locals() {
+            contain(&mut self.context, "destructor", |_| drop(local));
+        }
+    }
+}
+
+impl fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventLoop")
+            .field("context", &self.context)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes up the sources that were added and drops those that were removed since the last call.
+#[inline]
+fn settle(sources: &mut Sources, context: &mut LoopContext) {
+    while !context.new_sources.is_empty() || !context.removed_sources.is_empty() {
+        for (id, source) in context.new_sources.drain(..) {
+            sources.put(id, source);
+        }
+        for index in std::mem::take(&mut context.removed_sources) {
+            if let Some(source) = sources.take(index) {
+                context.release_source_id(index);
+                contain(context, "destructor", |_| drop(source));
+            }
+        }
+    }
+}
+
+#[inline]
+fn call_ready(sources: &mut Sources, context: &mut LoopContext, source: u32, id: ChannelId) {
+    settle(sources, context);
+    call(sources, context, source, |target, context| target.on_ready(context, id));
+    context.channels.requeue(id);
+}
+
+#[inline]
+fn call(
+    sources: &mut Sources,
+    context: &mut LoopContext,
+    index: u32,
+    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
+) {
+    if let Some(source) = sources.get(index) {
+        guard(source, context, index, run);
+    }
+}
+
+/// Calls into a source, and tells it if that panicked.
+#[inline]
+fn guard(
+    source: &mut dyn Source,
+    context: &mut LoopContext,
+    index: u32,
+    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
+) {
+    if catch_unwind(AssertUnwindSafe(|| run(source, context))).is_err() {
+        report_panic(context, "callback");
+        source.on_panic(context, index);
+    }
+}
+
+/// Runs a piece of user code that stands alone. Answers whether it returned.
+fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopContext)) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(|| run(context))).is_ok();
+    if !returned {
+        report_panic(context, what);
+    }
+    returned
+}
+
+#[cold]
+fn report_panic(context: &mut LoopContext, what: &str) {
+    let handle = context.handle();
+    handle.counters().panics.add(1);
+    log::error!("loop {}: a {what} panicked; the loop goes on", handle.name());
+}
+
+/// Measures how long callbacks hold the loop, in stretches of sixteen.
+struct Meter {
+    stretch_began: Instant,
+    calls: u32,
+    slow: Duration,
+    last_log: Option<Instant>,
+}
+
+impl Meter {
+    const STRETCH: u32 = 16;
+
+    #[inline]
+    fn count_call(&mut self, counters: &Counters, context: &mut LoopContext) {
+        self.calls += 1;
+        if self.calls >= Self::STRETCH {
+            self.measure(counters, context);
+        }
+    }
+
+    fn measure(&mut self, counters: &Counters, context: &mut LoopContext) {
+        let now = context.clock.read();
+        let took = now.saturating_duration_since(self.stretch_began);
+        self.stretch_began = now;
+        self.calls = 0;
+        if took.as_nanos() as u64 > counters.longest_callback.value() {
+            counters.longest_callback.set(took.as_nanos() as u64);
+        }
+        if took >= self.slow {
+            counters.slow_callbacks.add(1);
+            if self.last_log.is_none_or(|last| now.saturating_duration_since(last) >= Duration::from_secs(1))
+            {
+                self.last_log = Some(now);
+                log::warn!("loop {}: callbacks held the loop for {took:?}", context.handle().name());
+            }
+        }
+    }
+}

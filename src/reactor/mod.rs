@@ -1,0 +1,27 @@
+//! Event loops and what they drive: channels, timers, tasks, signals.
+//!
+//! One [`EventLoop`] a thread. A [`LoopContext`] is what a callback sees of its loop, a [`LoopHandle`] what the other threads
+//! see. This layer knows descriptors and deadlines; connections and their buffers are the next one's,
+//! [`connection`](crate::connection).
+
+mod channel;
+mod context;
+mod event_loop;
+mod figures;
+mod handle;
+mod pool;
+mod source;
+mod timers;
+mod wake;
+
+pub use channel::{Channel, ChannelId, EventSource};
+pub use context::LoopContext;
+pub use event_loop::{EventLoop, LoopConfig};
+pub use figures::{LATENESS_BUCKETS, LatenessHistogram, LoopFigures};
+pub use handle::{HandlerHandle, LoopGone, LoopHandle};
+pub use pool::{LoopPool, PoolConfig, ThreadInit};
+pub use timers::TimerId;
+
+pub(crate) use channel::{Channels, Flags};
+pub(crate) use context::Parts;
+pub(crate) use source::{Source, SourceId};

@@ -1,0 +1,501 @@
+//! A socket that others connect to.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use rustix::net::{SocketFlags, sockopt};
+use socket2::SockRef;
+
+use super::address::Address;
+use super::bind_error::BindError;
+use super::options::{ListenOptions, SocketOptions};
+use super::stream::{Kind, Socket, retry, set_flags};
+use super::unix_path::{OwnPath, remove_stale};
+
+/// A listening socket, which hands out a [`Socket`] for each connection.
+///
+/// It is non-blocking and close-on-exec. A Unix path that it made is removed when it is dropped,
+/// unless something else is at that path by then.
+///
+/// ```
+/// use campana::socket::{ListenOptions, Listener};
+///
+/// let listener = Listener::bind(&"127.0.0.1:0".parse()?, &ListenOptions::default())?;
+/// assert_ne!(listener.local_address()?.port(), Some(0));
+/// // Nobody has connected yet.
+/// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Listener {
+    // Dropped before the socket: for as long as that is open, nobody takes the path for stale and no
+    // other file can get its inode number.
+    path: Option<OwnPath>,
+    socket: Socket,
+    options: ListenOptions,
+}
+
+impl Listener {
+    /// Binds to an address and listens on it.
+    ///
+    /// A second server on the same address fails, whether or not the first one
+    /// [shares](Self::share) its address among listeners of its own; only if both set
+    /// [`ListenOptions::reuse_port`] do they coexist.
+    ///
+    /// The path of a Unix socket that nobody has open any more is replaced. One that a process still
+    /// has open is left alone, and so is any file that isn't a socket.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`], which names the address and says what may be done about it.
+    pub fn bind(address: &Address, options: &ListenOptions) -> Result<Self, BindError> {
+        let bound = match address.as_pathname() {
+            Some(path) => Self::bind_path(address, path, options),
+            None => Self::create(address, options, options.reuse_port)
+                .and_then(|socket| bind_socket(socket, address)),
+        };
+        bound
+            .and_then(|socket| Self::listen(socket, address, options))
+            .map_err(|source| BindError { address: address.clone(), source })
+    }
+
+    /// Takes over a socket that listens already, such as one that was inherited, and makes it
+    /// non-blocking and close-on-exec.
+    ///
+    /// The path of a Unix socket stays when this is dropped, as it belongs to whoever made it. The
+    /// options of accepted sockets are left as they are; see
+    /// [`set_accepted_options`](Self::set_accepted_options).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the socket doesn't listen, or is neither TCP
+    /// nor Unix stream nor Unix packets; the system's error if it isn't a socket.
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let kind = Kind::of_descriptor(fd.as_fd())?;
+        if !sockopt::socket_acceptconn(&fd)? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this socket doesn't listen: pass one on which listen() was called",
+            ));
+        }
+        set_flags(fd.as_fd())?;
+        Ok(Self { socket: Socket::from_accepted(fd, kind), options: ListenOptions::new(), path: None })
+    }
+
+    /// One more listener on the same address in this process, so that each event loop has its own;
+    /// the system spreads new connections over all of them. TCP only.
+    ///
+    /// The first listener is bound without `SO_REUSEPORT`, hence exclusively, and gets it here, after
+    /// the fact; Linux then lets siblings join that have it from the start. Another server still
+    /// can't bind, unless it runs as the same user and sets `SO_REUSEPORT` itself, which means that it
+    /// wants to share.
+    ///
+    /// Every one of them has a backlog of its own: connections that wait in it are reset when that
+    /// listener is dropped. Accept them first.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for Unix sockets; otherwise what the system says.
+    pub fn share(&self) -> io::Result<Self> {
+        if !self.socket.is_tcp() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a Unix address has one listener: accept in one loop and hand over",
+            ));
+        }
+        sockopt::set_socket_reuseport(&self.socket, true)?;
+        let address = self.local_address()?;
+        let mut options = self.options.clone();
+        if matches!(address, Address::Inet(inet) if inet.is_ipv6()) {
+            options.v6only = Some(sockopt::ipv6_v6only(&self.socket)?);
+        }
+        let socket = bind_socket(Self::create(&address, &options, true)?, &address)?;
+        Self::listen(socket, &address, &options)
+    }
+
+    /// Takes the next waiting connection, with the address that it comes from.
+    ///
+    /// It costs one system call. The address is the one that came with the connection, so there is one
+    /// even if the peer has reset it since.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if none waits. `EMFILE`, `ENFILE`, `ENOBUFS` and
+    /// `ENOMEM` mean that the system has run out of something while connections wait, and
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) that one has gone; none of these is the
+    /// end of the listener.
+    #[inline]
+    pub fn accept(&self) -> io::Result<(Socket, Address)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (fd, peer) = retry(|| rustix::net::acceptfrom_with(&self.socket, flags))?;
+        let packet = self.is_packet();
+        let socket = Socket::from_accepted(fd, self.kind());
+        if !socket.is_tcp() {
+            // A TCP socket has inherited what was set on the listener; a Unix one inherits nothing.
+            self.options.accepted.apply_buffer_sizes(&socket)?;
+        }
+        let peer = match peer {
+            Some(any) => Address::from_system(any, packet, || SockRef::from(&socket).peer_addr())?,
+            None => Address::unnamed(packet),
+        };
+        Ok((socket, peer))
+    }
+
+    /// Sets the options of sockets accepted from now on.
+    ///
+    /// They are set on the listening socket, from which Linux hands them down to each connection, so
+    /// that accepting costs no further calls. Options that aren't set leave what was set before.
+    ///
+    /// # Errors
+    ///
+    /// What the system says to the first option that it refuses.
+    pub fn set_accepted_options(&mut self, options: &SocketOptions) -> io::Result<()> {
+        options.apply(&self.socket)?;
+        self.options.accepted = options.clone();
+        Ok(())
+    }
+
+    /// The address that it listens on, with the port that the system chose if that was left to it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn local_address(&self) -> io::Result<Address> {
+        self.socket.local_address()
+    }
+
+    /// Whether it accepts packet sockets (`SOCK_SEQPACKET`).
+    pub fn is_packet(&self) -> bool {
+        self.socket.is_packet()
+    }
+
+    /// Leaves the path of a Unix socket in place when this is dropped, for a successor that has taken
+    /// over the descriptor.
+    pub fn keep_path(&mut self) {
+        if let Some(path) = &mut self.path {
+            path.keep();
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        self.socket.kind()
+    }
+
+    fn create(address: &Address, options: &ListenOptions, reuse_port: bool) -> io::Result<Socket> {
+        let socket = Socket::create(address)?;
+        if let Address::Inet(inet) = address {
+            sockopt::set_socket_reuseaddr(&socket, options.reuse_address)?;
+            if reuse_port {
+                sockopt::set_socket_reuseport(&socket, true)?;
+            }
+            if let (Some(v6only), true) = (options.v6only, inet.is_ipv6()) {
+                sockopt::set_ipv6_v6only(&socket, v6only)?;
+            }
+        }
+        // Before it listens, so that the buffer size can count for the window that is offered.
+        options.accepted.apply(&socket)?;
+        Ok(socket)
+    }
+
+    fn bind_path(address: &Address, path: &Path, options: &ListenOptions) -> io::Result<Socket> {
+        let bind = || bind_socket(Self::create(address, options, false)?, address);
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(address, path)?;
+                bind()
+            }
+            result => result,
+        }
+    }
+
+    fn listen(socket: Socket, address: &Address, options: &ListenOptions) -> io::Result<Self> {
+        let path = address.as_pathname().map(OwnPath::take).transpose()?;
+        if let (Some(path), Some(mode)) = (&path, options.unix_mode) {
+            // Nobody can connect before listen(), so the wider permissions never counted.
+            path.set_mode(mode)?;
+        }
+        let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
+        rustix::net::listen(&socket, backlog)?;
+        Ok(Self { socket, options: options.clone(), path })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+pub(super) fn bind_socket(socket: Socket, address: &Address) -> io::Result<Socket> {
+    match address {
+        Address::Inet(inet) => rustix::net::bind(&socket, inet)?,
+        Address::Unix(name) | Address::SeqPacket(name) => {
+            rustix::net::bind(&socket, &name.to_system()?)?;
+        }
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::SocketAddr;
+
+    use rustix::event::PollFlags;
+    use rustix::net::{AddressFamily, SocketType};
+
+    use super::*;
+    use crate::socket::stream::tests::{connect_to, recv_some, wait_for};
+    use crate::socket::unix_path::tests::Scratch;
+
+    pub(in crate::socket) fn bind(address: &str) -> Listener {
+        Listener::bind(&address.parse().unwrap(), &ListenOptions::new()).unwrap()
+    }
+
+    pub(in crate::socket) fn bind_error(address: &Address) -> BindError {
+        Listener::bind(address, &ListenOptions::new()).unwrap_err()
+    }
+
+    fn abstract_name(scheme: &str, what: &str) -> String {
+        format!("{scheme}:@campana-{what}-{}", std::process::id())
+    }
+
+    pub(in crate::socket) fn ping(listener: &Listener) {
+        let (client, accepted) = connect_to(listener, &SocketOptions::new());
+        client.send(b"ping").unwrap();
+        let mut input = Vec::with_capacity(64);
+        recv_some(&accepted, &mut input);
+        assert_eq!(input, b"ping");
+    }
+
+    pub(in crate::socket) fn connect_many(address: &Address, count: usize) -> Vec<Socket> {
+        (0..count)
+            .map(|_| {
+                let (client, _) = Socket::connect(address, &SocketOptions::new()).unwrap();
+                wait_for(&client, PollFlags::OUT);
+                client
+            })
+            .collect()
+    }
+
+    /// Accepts until all have come, as the last step of a handshake may be still to be made.
+    fn accept_all(listeners: &[&Listener], count: usize) -> Vec<usize> {
+        let mut accepted = vec![0; listeners.len()];
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while accepted.iter().sum::<usize>() < count {
+            assert!(std::time::Instant::now() < deadline, "{accepted:?}");
+            for (listener, accepted) in listeners.iter().zip(&mut accepted) {
+                while listener.accept().is_ok() {
+                    *accepted += 1;
+                }
+            }
+        }
+        accepted
+    }
+
+    #[test]
+    fn every_kind_of_address_serves() {
+        let scratch = Scratch::new();
+        ping(&bind("127.0.0.1:0"));
+        ping(&bind("[::1]:0"));
+        ping(&bind(&abstract_name("unix", "serves")));
+        ping(&bind(&abstract_name("seqpacket", "serves")));
+        for address in [
+            Address::unix_path(scratch.path("stream")).unwrap(),
+            Address::seqpacket_path(scratch.path("packets")).unwrap(),
+        ] {
+            let listener = Listener::bind(&address, &ListenOptions::new()).unwrap();
+            assert_eq!(listener.local_address().unwrap(), address);
+            assert_eq!(listener.is_packet(), address.is_packet());
+            ping(&listener);
+        }
+    }
+
+    #[test]
+    fn the_port_that_the_system_chose_is_told() {
+        let listener = bind("127.0.0.1:0");
+        assert!(listener.local_address().unwrap().port().unwrap() > 0);
+    }
+
+    #[test]
+    fn the_peers_address_comes_with_the_connection() {
+        let listener = bind("127.0.0.1:0");
+        let [client] = connect_many(&listener.local_address().unwrap(), 1).try_into().unwrap();
+        wait_for(&listener, PollFlags::IN);
+        let (_accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, client.local_address().unwrap());
+
+        let listener = bind(&abstract_name("unix", "peer"));
+        let _clients = connect_many(&listener.local_address().unwrap(), 1);
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer.to_string(), "unix:");
+        assert_eq!(accepted.local_address().unwrap(), listener.local_address().unwrap());
+
+        let listener = bind(&abstract_name("seqpacket", "peer"));
+        let _clients = connect_many(&listener.local_address().unwrap(), 1);
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer.to_string(), "seqpacket:");
+        assert!(accepted.is_packet());
+    }
+
+    #[test]
+    fn a_named_unix_peer_is_told_even_if_its_path_is_as_long_as_can_be() {
+        let scratch = Scratch::new();
+        let listener = bind(&abstract_name("unix", "named"));
+        let server = listener.local_address().unwrap();
+        let Address::Unix(server) = server else {
+            panic!("a stream address was bound");
+        };
+        for len in [106, 107, 108] {
+            let mut path = scratch.path("p").into_os_string().into_string().unwrap();
+            path.extend(std::iter::repeat_n('p', len - path.len()));
+            let client = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+            let own = rustix::net::SocketAddrUnix::new(path.as_bytes()).unwrap();
+            rustix::net::bind(&client, &own).unwrap();
+            rustix::net::connect(&client, &server.to_system().unwrap()).unwrap();
+            let (accepted, peer) = listener.accept().unwrap();
+            assert_eq!(peer.as_pathname(), Some(Path::new(&path)));
+            assert_eq!(accepted.peer_address().unwrap(), peer);
+            let client = Socket::from_fd(client).unwrap();
+            assert_eq!(client.local_address().unwrap(), peer);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_before_is_accepted_with_its_address() {
+        let listener = bind("127.0.0.1:0");
+        let [client] = connect_many(&listener.local_address().unwrap(), 1).try_into().unwrap();
+        wait_for(&listener, PollFlags::IN);
+        let address = client.local_address().unwrap();
+        client.reset_on_close().unwrap();
+        drop(client);
+        let (accepted, peer) = listener.accept().unwrap();
+        assert_eq!(peer, address);
+        wait_for(&accepted, PollFlags::IN);
+        assert_eq!(accepted.peer_address().unwrap_err().kind(), io::ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn accepted_sockets_are_non_blocking_and_close_on_exec() {
+        let listener = bind("127.0.0.1:0");
+        let (_client, accepted) = connect_to(&listener, &SocketOptions::new());
+        let error = accepted.recv(&mut Vec::with_capacity(8)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        for flags in
+            [rustix::io::fcntl_getfd(&accepted).unwrap(), rustix::io::fcntl_getfd(&listener).unwrap()]
+        {
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn options_of_accepted_sockets_can_be_changed_while_listening() {
+        let mut listener = bind("127.0.0.1:0");
+        listener.set_accepted_options(&SocketOptions::new().nodelay(false)).unwrap();
+        let (_client, accepted) = connect_to(&listener, &SocketOptions::new());
+        assert!(!sockopt::tcp_nodelay(&accepted).unwrap());
+    }
+
+    #[test]
+    fn a_dual_stack_listener_takes_ipv4_unless_told_not_to() {
+        for v6only in [false, true] {
+            let options = ListenOptions::new().v6only(v6only);
+            let listener = Listener::bind(&"[::]:0".parse().unwrap(), &options).unwrap();
+            let port = listener.local_address().unwrap().port().unwrap();
+            let v4 = SocketAddr::from(([127, 0, 0, 1], port)).into();
+            let refused = match Socket::connect(&v4, &SocketOptions::new()) {
+                Ok((socket, _)) => {
+                    wait_for(&socket, PollFlags::OUT);
+                    socket.take_error().unwrap().is_some()
+                }
+                Err(_) => true,
+            };
+            assert_eq!(refused, v6only);
+        }
+    }
+
+    #[test]
+    fn a_second_server_is_kept_out() {
+        let first = bind("127.0.0.1:0");
+        let error = bind_error(&first.local_address().unwrap());
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        let text = error.to_string();
+        assert!(text.starts_with("cannot listen on 127.0.0.1:"), "{text}");
+        assert!(text.contains("reuse_port"), "{text}");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn shared_listeners_divide_the_connections_and_still_exclude_others() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let first = bind(address);
+            let bound = first.local_address().unwrap();
+            let second = first.share().unwrap();
+            assert_eq!(second.local_address().unwrap(), bound);
+            assert_eq!(bind_error(&bound).source.kind(), io::ErrorKind::AddrInUse);
+
+            let loopback = match address {
+                "[::]:0" => SocketAddr::from(([127, 0, 0, 1], bound.port().unwrap())).into(),
+                _ => bound.clone(),
+            };
+            let clients = connect_many(&loopback, 200);
+            let accepted = accept_all(&[&first, &second], clients.len());
+            assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+
+            drop(first);
+            let _clients = connect_many(&loopback, 20);
+            assert_eq!(accept_all(&[&second], 20), [20]);
+            assert_eq!(bind_error(&bound).source.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn a_listener_with_connections_can_be_shared_again_and_again() {
+        let first = bind("127.0.0.1:0");
+        let address = first.local_address().unwrap();
+        let (_client, _accepted) = connect_to(&first, &SocketOptions::new());
+        let second = first.share().unwrap();
+        let third = second.share().unwrap();
+        let fourth = first.share().unwrap();
+        let clients = connect_many(&address, 400);
+        let accepted = accept_all(&[&first, &second, &third, &fourth], clients.len());
+        assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+    }
+
+    #[test]
+    fn servers_that_both_ask_for_it_share_a_port() {
+        let options = ListenOptions::new().reuse_port(true);
+        let first = Listener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        let address = first.local_address().unwrap();
+        let _second = Listener::bind(&address, &options).unwrap();
+        assert_eq!(bind_error(&address).source.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_unix_listener_cannot_be_shared() {
+        let listener = bind(&abstract_name("unix", "share"));
+        let error = listener.share().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn only_listening_sockets_are_adopted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let adopted = Listener::from_fd(listener.into()).unwrap();
+        assert_eq!(adopted.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        ping(&adopted);
+
+        let (connected, _other) = Socket::pair_stream().unwrap();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for fd in [connected.into(), datagrams.into()] {
+            let error = Listener::from_fd(fd).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+}
