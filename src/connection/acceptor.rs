@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::admission::{Admission, Gate};
 use crate::reactor::{ChannelId, Flags, LoopContext, TimerId};
-use crate::socket::{Address, Listener, Socket};
+use crate::socket::{Listener, Socket};
 
 /// How many connections are accepted before the loop's other work has its turn.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -106,10 +106,6 @@ impl Acceptor {
     pub(crate) fn retry(&mut self, context: &mut LoopContext) {
         self.retry = None;
         context.channel_set(self.channel, Flags::READABLE, true);
-    }
-
-    pub(crate) fn local_address(&self) -> io::Result<Address> {
-        self.listener.local_address()
     }
 
     fn take_error(&mut self, context: &mut LoopContext, gate: &Gate, error: &io::Error) -> Next {

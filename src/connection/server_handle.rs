@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::handler::Callbacks;
 use super::output::Output;
-use super::server_source::{BaseSource, LoopSource, ServerShared, downcast};
+use super::server_source::{AfterStop, BaseSource, LoopSource, ServerShared, downcast};
 use super::{Handler, ServerFigures, TcpConnection};
-use crate::reactor::{HandlerHandle, LoopContext, LoopGone};
+use crate::reactor::{HandlerHandle, LoopContext, LoopGone, SourceId};
 use crate::socket::Address;
 
 /// A way to reach a server, and to stop it, from any thread; cheap to clone. Dropping it does nothing to the server, which
@@ -29,7 +29,7 @@ impl<H: Handler> ServerHandle<H> {
     }
 
     /// The server is up, with this source on its base loop.
-    pub(super) fn started(&self, source: crate::reactor::SourceId) {
+    pub(super) fn started(&self, source: SourceId) {
         if let Some(deadline) = self.shared.base_started(source) {
             self.tell_stop(source, deadline);
         }
@@ -139,13 +139,13 @@ impl<H: Handler> ServerHandle<H> {
         self.shared.wait_stopped(if waits_for_itself { Duration::ZERO } else { timeout })
     }
 
-    fn begin_stop(&self, deadline: Duration, then: Option<Box<dyn FnOnce(&mut LoopContext) + Send>>) {
+    fn begin_stop(&self, deadline: Duration, then: Option<AfterStop>) {
         if let Some(source) = self.shared.request_stop(deadline, then) {
             self.tell_stop(source, deadline);
         }
     }
 
-    fn tell_stop(&self, source: crate::reactor::SourceId, deadline: Duration) {
+    fn tell_stop(&self, source: SourceId, deadline: Duration) {
         let _ = self.shared.base.post_to_source(source, move |source, context| {
             if let Some(source) = downcast::<LoopSource<H>>(source) {
                 source.begin_stop(context, deadline);

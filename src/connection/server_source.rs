@@ -31,7 +31,7 @@ pub(crate) struct ServerShared {
     stopped: Condvar,
 }
 
-type AfterStop = Box<dyn FnOnce(&mut LoopContext) + Send>;
+pub(super) type AfterStop = Box<dyn FnOnce(&mut LoopContext) + Send>;
 
 #[derive(Default)]
 struct Stop {

@@ -494,10 +494,10 @@ fn flush_all(context: &mut LoopContext) {
 
 /// The buffer to read into: the connection's own if it holds much, else the shared one with what little was left unread.
 fn lend_input(core: &mut Core, scratch: &mut Buffer, lender: &mut Lender) -> (Buffer, Lent) {
-    if let Some(own) = &mut core.input {
-        if own.readable() > MOVED_TO_SCRATCH {
-            return (std::mem::take(&mut **own), Lent::Own);
-        }
+    if let Some(own) = &mut core.input
+        && own.readable() > MOVED_TO_SCRATCH
+    {
+        return (std::mem::take(&mut **own), Lent::Own);
     }
     let mut buffer = std::mem::take(scratch);
     buffer.reserve(READ_SIZE);

@@ -225,6 +225,9 @@ impl std::ops::BitOr for Flags {
     }
 }
 
+/// Stands for a descriptor that only its device knows; closing that makes the poller forget it.
+pub(super) const OWN_DESCRIPTOR: RawFd = -1;
+
 /// What the loop keeps for one channel.
 #[derive(Debug)]
 pub(crate) struct Slot {

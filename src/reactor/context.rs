@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use super::channel::{Channels, Flags, Registered};
+use super::channel::{Channels, Flags, OWN_DESCRIPTOR, Registered};
 use super::source::{Source, SourceId};
 use super::timers::{TimerId, TimerQueue};
 use super::{Channel, ChannelId, EventSource, HandlerHandle, LoopHandle};
@@ -25,7 +25,7 @@ pub struct LoopContext {
     pub(super) channels: Channels,
     pub(super) timers: TimerQueue<TimerTask>,
     pub(super) clock: Clock,
-    pub(super) local_tasks: VecDeque<Box<dyn FnOnce(&mut LoopContext)>>,
+    pub(super) local_tasks: VecDeque<LocalTask>,
     pub(super) deferred: VecDeque<(u32, u32)>,
     pub(super) flush_hooks: Vec<fn(&mut LoopContext)>,
     pub(super) new_sources: Vec<(SourceId, Box<dyn Source>)>,
@@ -110,7 +110,8 @@ impl LoopContext {
     /// Cancels a timer. It doesn't fire any more, even if it is due in this very turn. `false` if it has fired already, or was
     /// cancelled before. A repeating timer may cancel itself while it runs.
     pub fn cancel(&mut self, timer: TimerId) -> bool {
-        self.timers.cancel(timer).is_some()
+        let running = self.timers.is_running(timer);
+        self.timers.cancel(timer).is_some() || running
     }
 
     /// Runs `task` on this loop after the callbacks that are under way, like [`LoopHandle::post`] but for tasks that need not
@@ -261,6 +262,9 @@ impl LoopContext {
     /// go on to report events if the poller had not forgotten it first.
     pub(crate) fn remove_channel(&mut self, id: ChannelId) {
         let Some(slot) = self.channels.remove(id) else { return };
+        if slot.descriptor == OWN_DESCRIPTOR {
+            return;
+        }
         if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&slot.descriptor)) {
             log::debug!("descriptor {} was not registered any more: {error}", slot.descriptor);
         }
@@ -364,9 +368,11 @@ impl Parts<'_> {
     }
 }
 
+pub(super) type LocalTask = Box<dyn FnOnce(&mut LoopContext)>;
+
 /// What a timer does when it is due.
 pub(crate) enum TimerTask {
-    Once(Box<dyn FnOnce(&mut LoopContext)>),
+    Once(LocalTask),
     Every { period: u64, task: Box<dyn FnMut(&mut LoopContext)> },
     Source { source: u32, key: u32 },
 }

@@ -10,6 +10,8 @@ mod event_loop;
 mod figures;
 mod handle;
 mod pool;
+#[cfg(feature = "signal")]
+pub mod signal;
 mod source;
 mod timers;
 mod wake;

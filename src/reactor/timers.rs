@@ -116,6 +116,11 @@ impl<T> TimerQueue<T> {
         Some(payload)
     }
 
+    /// Whether a timer has been taken out, and neither ended nor cancelled since.
+    pub(crate) fn is_running(&self, id: TimerId) -> bool {
+        self.running.is_some_and(|running| running.id == id && !running.cancelled)
+    }
+
     /// When a timer is due, if it is pending.
     pub(crate) fn deadline(&self, id: TimerId) -> Option<u64> {
         if self.generations.get(id.index as usize) != Some(&id.generation) {
