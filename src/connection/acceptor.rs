@@ -87,10 +87,11 @@ impl Acceptor {
     ) {
         // Closing a listener resets those who wait. Its backlog bounds them; new ones may come as fast as they are taken.
         for _ in 0..64 {
+            context.channel_set(self.channel, Flags::READABLE, true);
+            self.accept(context, gate, &mut sink);
             if !context.channel_has(self.channel, Flags::READABLE) {
                 break;
             }
-            self.accept(context, gate, &mut sink);
         }
         if let Some(retry) = self.retry.take() {
             context.cancel(retry);

@@ -104,6 +104,9 @@ const DEADLINE_CHANGED: u16 = 1 << 13;
 /// No such moment.
 const NEVER: u64 = u64::MAX;
 
+/// What a packet that waits counts for, beside its bytes, towards the hard cap.
+const PACKET_COST: usize = 64;
+
 /// How many bytes a read asks for: so that a message of any usual size is one read.
 pub(crate) const READ_SIZE: usize = 64 * 1024;
 
@@ -255,20 +258,20 @@ impl Core {
         if len == 0 {
             return Ok(false);
         }
-        self.sends += 1;
         let mut sent = 0;
         if pending == 0 && len >= self.config.defer_output && !self.has(BLOCKED) {
-            sent = self.attempt(now, || io.send(output.as_slice()));
+            sent = self.attempt(now, || io.send(output.as_slice())).unwrap_or(0);
             if self.has(WRITE_FAILED) {
-                self.bytes_discarded += len as u64;
                 return Err(SendError::Closed);
             }
             if sent == len {
+                self.sends += 1;
                 self.mark_due(Due::WRITE_COMPLETE);
                 return Ok(false);
             }
             self.block(now);
         }
+        self.sends += 1;
         let queue = self.output.get_or_insert_with(|| lender.lend_queue());
         queue.push(output, sent);
         let pending = queue.len();
@@ -286,17 +289,18 @@ impl Core {
     /// A packet gains nothing from waiting for others: it goes out at once if it can.
     fn send_packet(&mut self, io: &impl Transport, output: Output<'_>, now: u64) -> Result<(), SendError> {
         let len = output.len();
-        if self.pending() + len > self.config.hard_cap {
+        // Each packet that waits has a cost of its own, be it an empty one.
+        let waiting = self.packets.as_ref().map_or(0, |queue| queue.len() + queue.packets() * PACKET_COST);
+        if waiting + len > self.config.hard_cap {
             self.end(CloseReason::SlowConsumer);
             return Err(SendError::Full);
         }
         if !self.has(BLOCKED) {
             let mut too_large = false;
             let sent = self.attempt(now, || {
-                io.send(output.as_slice()).map(|n| n.max(1)).or_else(|error| {
-                    too_large = error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error());
-                    if too_large { Ok(0) } else { Err(error) }
-                })
+                let result = io.send(output.as_slice());
+                too_large = result.as_ref().is_err_and(is_too_large);
+                if too_large { Ok(0) } else { result }
             });
             if too_large {
                 return Err(SendError::TooLarge);
@@ -304,7 +308,7 @@ impl Core {
             if self.has(WRITE_FAILED) {
                 return Err(SendError::Closed);
             }
-            if sent > 0 {
+            if sent.is_some() {
                 self.sends += 1;
                 self.mark_due(Due::WRITE_COMPLETE);
                 return Ok(());
@@ -334,7 +338,7 @@ impl Core {
         if self.has(ABOVE_HIGH) && self.pending() <= self.config.low_water {
             self.set(ABOVE_HIGH, false);
             self.high_since = NEVER;
-            self.mark_due(Due::LOW_WATER);
+            self.mark_crossing(Due::LOW_WATER, Due::HIGH_WATER);
         }
         if !self.has_pending() {
             self.finish_output(io);
@@ -354,6 +358,7 @@ impl Core {
                 wanted = slices[..count].iter().map(|slice| slice.len()).sum();
                 self.attempt(now, || io.send_vectored(&slices[..count]))
             };
+            let sent = sent.unwrap_or(0);
             queue.consume(sent);
             if sent < wanted {
                 self.output = Some(queue);
@@ -374,7 +379,7 @@ impl Core {
     fn flush_packets(&mut self, io: &impl Transport, now: u64) {
         let Some(mut queue) = self.packets.take() else { return };
         while let Some(packet) = queue.first() {
-            if self.attempt(now, || io.send(packet).map(|n| n.max(1))) == 0 {
+            if self.attempt(now, || io.send(packet)).is_none() {
                 self.packets = Some(queue);
                 if self.has(WRITE_FAILED) {
                     self.discard_output()
@@ -406,24 +411,22 @@ impl Core {
         }
     }
 
-    /// One write. Answers how much went out; a failure is noted.
-    fn attempt(&mut self, now: u64, write: impl FnOnce() -> io::Result<usize>) -> usize {
+    /// One write. Answers how much went out, if it was possible at all; a failure is noted.
+    fn attempt(&mut self, now: u64, write: impl FnOnce() -> io::Result<usize>) -> Option<usize> {
         match write() {
             Ok(sent) => {
-                if sent > 0 {
-                    self.bytes_out += sent as u64;
-                    self.last_sent = now;
-                    self.set(PROBED, false);
-                    if self.stalled_since != NEVER {
-                        self.stalled_since = now;
-                    }
+                self.bytes_out += sent as u64;
+                self.last_sent = now;
+                self.set(PROBED, false);
+                if self.stalled_since != NEVER {
+                    self.stalled_since = now;
                 }
-                sent
+                Some(sent)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
                 self.write_failed(CloseReason::of_error(error), now);
-                0
+                None
             }
         }
     }
@@ -463,7 +466,16 @@ impl Core {
         if !self.has(ABOVE_HIGH) && self.pending() > self.config.high_water {
             self.set(ABOVE_HIGH | DEADLINE_CHANGED, true);
             self.high_since = now;
-            self.mark_due(Due::HIGH_WATER);
+            self.mark_crossing(Due::HIGH_WATER, Due::LOW_WATER);
+        }
+    }
+
+    /// A water mark was crossed. If the user hasn't heard of the crossing the other way yet, neither is news any more.
+    fn mark_crossing(&mut self, this: Due, other: Due) {
+        if self.due.0 & other.0 == 0 {
+            self.mark_due(this);
+        } else {
+            self.due.0 &= !other.0;
         }
     }
 
@@ -752,6 +764,10 @@ impl Core {
     }
 }
 
+fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
+}
+
 fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
 }
@@ -760,3 +776,6 @@ fn nanos(duration: std::time::Duration) -> u64 {
 fn after(since: u64, time: Option<u64>) -> u64 {
     time.map_or(NEVER, |time| since.saturating_add(time))
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,8 +279,16 @@ impl Table {
         }
     }
 
+    /// The poller reported an error, or that both directions are closed.
     pub(crate) fn hung_up(&mut self, key: u32, parts: &mut Parts<'_>) {
-        self.entries[key as usize].core.hung_up(parts.clock.nanos());
+        let entry = &mut self.entries[key as usize];
+        if entry.core.is_read_closed()
+            && let Some(Ok(Some(error))) = entry.socket.as_ref().map(Socket::take_error)
+        {
+            // No read will tell of it any more.
+            entry.core.end(CloseReason::of_error(error));
+        }
+        entry.core.hung_up(parts.clock.nanos());
         self.follow_up(key, parts);
     }
 
@@ -290,6 +298,10 @@ impl Table {
         let entry = &mut self.entries[key as usize];
         let Some(socket) = &entry.socket else { return Input::Nothing };
         if !entry.core.wants_input() {
+            if !entry.core.is_paused() {
+                // There is nothing that readiness could be for any more.
+                parts.channels.clear_readable(entry.channel);
+            }
             return Input::Nothing;
         }
         let flags = parts.channels.flags(entry.channel);

@@ -330,6 +330,7 @@ impl EventLoop {
             self.fire(id, deadline, task);
             self.meter.count_call(&self.shared.counters, &mut self.context);
         }
+        self.context.timers.shrink();
     }
 
     fn fire(&mut self, id: TimerId, deadline: u64, task: TimerTask) {

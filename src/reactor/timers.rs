@@ -122,7 +122,8 @@ impl<T> TimerQueue<T> {
     }
 
     /// When a timer is due, if it is pending.
-    pub(crate) fn deadline(&self, id: TimerId) -> Option<u64> {
+    #[cfg(test)]
+    fn deadline(&self, id: TimerId) -> Option<u64> {
         if self.generations.get(id.index as usize) != Some(&id.generation) {
             return None;
         }
@@ -238,8 +239,11 @@ impl<T> TimerQueue<T> {
 
     /// Gives the memory back that a peak left behind, if no timer is pending or running. Ids stay dead.
     pub(crate) fn shrink(&mut self) {
+        if self.len > 0 || self.entries.capacity() <= KEPT_ENTRIES {
+            return;
+        }
         let highest = self.generations.iter().copied().max().unwrap_or(self.first_generation);
-        if self.len > 0 || self.running.is_some() || highest == RETIRED {
+        if self.running.is_some() || highest == RETIRED {
             return;
         }
         self.first_generation = highest;
@@ -314,6 +318,8 @@ impl<T> TimerQueue<T> {
 
 /// The generation of an entry that is not used again, lest an id come back: a loss of one entry in 2^32 timers.
 const RETIRED: u32 = u32::MAX;
+/// A queue that never was larger than this keeps its memory: some 200 KiB.
+const KEPT_ENTRIES: usize = 4096;
 const LATE_WASTE_ALLOWANCE: usize = 64;
 const FETCH: usize = 16;
 

@@ -1,7 +1,6 @@
 //! Output that keeps its packet boundaries (`SOCK_SEQPACKET`).
 
 use std::collections::VecDeque;
-use std::mem;
 
 use bytes::Bytes;
 
@@ -29,11 +28,6 @@ enum Packet {
 }
 
 impl PacketQueue {
-    /// An empty queue, which owns no memory yet.
-    pub(crate) const fn new() -> Self {
-        Self { copied: Buffer::new(), packets: VecDeque::new(), len: 0 }
-    }
-
     /// Number of bytes that wait, in all packets together.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -42,11 +36,6 @@ impl PacketQueue {
     /// Number of packets that wait.
     pub(crate) fn packets(&self) -> usize {
         self.packets.len()
-    }
-
-    /// Whether no packet waits, not even an empty one.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.packets.is_empty()
     }
 
     /// Queues `output` as one packet.
@@ -83,27 +72,6 @@ impl PacketQueue {
         self.len -= length;
         Some(length)
     }
-
-    /// Drops all packets, and tells how many bytes they held.
-    pub(crate) fn clear(&mut self) -> usize {
-        self.copied.retrieve_all();
-        self.packets.clear();
-        mem::take(&mut self.len)
-    }
-
-    /// Memory in bytes that the queue itself holds, without the shared packets' content.
-    pub(crate) fn capacity(&self) -> usize {
-        self.copied.capacity() + self.packets.capacity() * size_of::<Packet>()
-    }
-
-    /// Empties the queue for its next connection; its memory is kept for that one unless it exceeds `max_retained`
-    /// bytes.
-    pub(crate) fn reset_for_reuse(&mut self, max_retained: usize) {
-        self.clear();
-        if self.capacity() > max_retained {
-            *self = Self::new();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -113,42 +81,27 @@ mod tests {
 
     #[test]
     fn an_empty_packet_is_a_packet() {
-        let mut queue = PacketQueue::new();
+        let mut queue = PacketQueue::default();
         assert_eq!(queue.first(), None);
         queue.push("".into());
         queue.push("next".into());
-        assert!(!queue.is_empty());
         assert_eq!((queue.packets(), queue.len()), (2, 4));
         assert_eq!(queue.first(), Some(&b""[..]));
         assert_eq!(queue.pop(), Some(0));
         assert_eq!(queue.first(), Some(&b"next"[..]));
         assert_eq!(queue.pop(), Some(4));
         assert_eq!(queue.pop(), None);
-        assert!(queue.is_empty());
+        assert_eq!(queue.packets(), 0);
     }
 
     #[test]
     fn a_large_packet_is_shared_and_not_copied() {
         let packet = Bytes::from(vec![1; SHARE_FROM]);
-        let mut queue = PacketQueue::new();
+        let mut queue = PacketQueue::default();
         queue.push("small".into());
         queue.push((&packet).into());
         queue.pop();
         assert_eq!(queue.first().map(<[u8]>::as_ptr), Some(packet.as_ptr()));
-    }
-
-    #[test]
-    fn reset_forgets_packets_and_keeps_memory_within_the_bound() {
-        let mut queue = PacketQueue::new();
-        queue.push("left over".into());
-        let capacity = queue.capacity();
-        queue.reset_for_reuse(capacity);
-        assert!(queue.is_empty());
-        assert_eq!((queue.len(), queue.capacity()), (0, capacity));
-        queue.push("again".into());
-        assert_eq!(queue.first(), Some(&b"again"[..]));
-        queue.reset_for_reuse(capacity - 1);
-        assert_eq!(queue.capacity(), 0);
     }
 
     /// Bytes of which none equals its neighbours, so that a byte lost or repeated shows.
@@ -162,7 +115,6 @@ mod tests {
         Owned(Vec<u8>),
         Shared(Vec<u8>),
         Pop,
-        Clear,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -175,7 +127,6 @@ mod tests {
             2 => content().prop_map(Step::Owned),
             2 => content().prop_map(Step::Shared),
             5 => Just(Step::Pop),
-            1 => Just(Step::Clear),
         ];
         prop::collection::vec(step, 0..60)
     }
@@ -183,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn packets_leave_whole_and_in_order(steps in steps()) {
-            let mut queue = PacketQueue::new();
+            let mut queue = PacketQueue::default();
             let mut model = VecDeque::<Vec<u8>>::new();
             for step in steps {
                 match step {
@@ -200,14 +151,9 @@ mod tests {
                         model.push_back(packet);
                     }
                     Step::Pop => prop_assert_eq!(queue.pop(), model.pop_front().map(|packet| packet.len())),
-                    Step::Clear => {
-                        let dropped: usize = model.drain(..).map(|packet| packet.len()).sum();
-                        prop_assert_eq!(queue.clear(), dropped);
-                    }
                 }
                 prop_assert_eq!(queue.first(), model.front().map(Vec::as_slice));
                 prop_assert_eq!(queue.packets(), model.len());
-                prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert_eq!(queue.len(), model.iter().map(Vec::len).sum::<usize>());
             }
             while let Some(packet) = model.pop_front() {

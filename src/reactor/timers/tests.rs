@@ -302,10 +302,10 @@ fn setting_and_cancelling_for_ever_takes_no_more_memory() {
 #[test]
 fn shrinking_gives_memory_back_and_leaves_old_ids_dead() {
     let mut timers = TimerQueue::new();
-    let ids: Vec<_> = (0..1_000).map(|n| timers.insert(n * TICK, n)).collect();
+    let ids: Vec<_> = (0..10_000).map(|n| timers.insert(n * TICK, n)).collect();
     timers.shrink();
-    assert_eq!(timers.len(), 1_000, "pending timers are left alone");
-    assert_eq!(fire_at(&mut timers, 1_000 * TICK).len(), 1_000);
+    assert_eq!(timers.len(), 10_000, "pending timers are left alone");
+    assert_eq!(fire_at(&mut timers, 10_000 * TICK).len(), 10_000);
     timers.shrink();
     assert_eq!((timers.entries.capacity(), timers.wheel.memory()), (0, 0));
     let living = timers.insert(u64::MAX, 7);

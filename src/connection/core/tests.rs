@@ -1,0 +1,420 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A peer by script: what it sends, how much it takes at a time, and when it fails.
+#[derive(Default)]
+struct Script {
+    incoming: RefCell<VecDeque<io::Result<Vec<u8>>>>,
+    /// How many bytes each write takes; zero, or an end of the list, is a full socket.
+    room: RefCell<VecDeque<usize>>,
+    outgoing: RefCell<Vec<u8>>,
+    packets: RefCell<Vec<Vec<u8>>>,
+    broken: Cell<bool>,
+    fins: Cell<u32>,
+}
+
+impl Script {
+    fn with_room(room: &[usize]) -> Self {
+        Self { room: RefCell::new(room.iter().copied().collect()), ..Self::default() }
+    }
+
+    fn take_room(&self) -> io::Result<usize> {
+        if self.broken.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        match self.room.borrow_mut().pop_front() {
+            None | Some(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Some(room) => Ok(room),
+        }
+    }
+}
+
+impl Transport for Script {
+    fn recv(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let next = self.incoming.borrow_mut().pop_front().unwrap_or(Err(io::ErrorKind::WouldBlock.into()))?;
+        into.extend_from_slice(&next);
+        Ok(next.len())
+    }
+
+    fn recv_packet(&self, into: &mut Vec<u8>) -> io::Result<Packet> {
+        self.recv(into).map(Packet::Whole)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        assert_eq!(self.fins.get(), 0, "output after the end of the output");
+        let taken = self.take_room()?.min(bytes.len());
+        self.outgoing.borrow_mut().extend_from_slice(&bytes[..taken]);
+        self.packets.borrow_mut().push(bytes.to_vec());
+        Ok(taken)
+    }
+
+    fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.send(&joined)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.fins.set(self.fins.get() + 1);
+        Ok(())
+    }
+
+    fn packet_capacity(&self) -> usize {
+        1000
+    }
+}
+
+fn core_with(change: impl FnOnce(&mut ConnectionConfig)) -> Core {
+    let mut config = ConnectionConfig::default();
+    change(&mut config);
+    Core::new(Rc::new(config), false, 0)
+}
+
+fn dues(core: &mut Core) -> Vec<Due> {
+    std::iter::from_fn(|| core.take_due()).collect()
+}
+
+#[test]
+fn small_sends_wait_and_leave_in_one_write() {
+    let script = Script::with_room(&[1000]);
+    let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
+    for _ in 0..3 {
+        assert_eq!(core.send(&script, &mut lender, "abc".into(), 1), Ok(true));
+    }
+    assert!(script.packets.borrow().is_empty());
+    core.flush(&script, &mut lender, 1);
+    assert_eq!(*script.packets.borrow(), [b"abcabcabc"]);
+    assert_eq!(dues(&mut core), [Due::WRITE_COMPLETE]);
+    assert!(core.output.is_none(), "the queue goes back");
+}
+
+#[test]
+fn a_large_send_leaves_at_once_and_what_is_left_of_it_waits() {
+    let script = Script::with_room(&[5000]);
+    let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
+    assert_eq!(core.send(&script, &mut lender, vec![7; 6000].into(), 1), Ok(false));
+    assert_eq!((script.outgoing.borrow().len(), core.pending()), (5000, 1000));
+    assert!(core.is_blocked());
+    assert!(!core.has_due());
+}
+
+#[test]
+fn water_marks_are_crossed_once_each_way() {
+    let script = Script::default();
+    let (mut core, mut lender) =
+        (core_with(|config| (config.high_water, config.low_water) = (100, 50)), Lender::default());
+    core.send(&script, &mut lender, vec![1; 5000].into(), 1).unwrap();
+    core.send(&script, &mut lender, vec![1; 5000].into(), 1).unwrap();
+    assert_eq!(dues(&mut core), [Due::HIGH_WATER]);
+    script.room.borrow_mut().extend([9000, 960, 40]);
+    for expected in [&[][..], &[Due::LOW_WATER], &[Due::WRITE_COMPLETE]] {
+        core.unblock();
+        core.flush(&script, &mut lender, 2);
+        assert_eq!(dues(&mut core), expected);
+    }
+}
+
+#[test]
+fn the_hard_cap_ends_the_connection() {
+    let script = Script::default();
+    let (mut core, mut lender) = (core_with(|config| config.hard_cap = 10), Lender::default());
+    core.send(&script, &mut lender, "1234567890".into(), 1).unwrap();
+    assert_eq!(core.send(&script, &mut lender, "1".into(), 1), Err(SendError::Full));
+    assert_eq!(dues(&mut core), [Due::CLOSE]);
+    assert!(matches!(core.take_reason(), CloseReason::SlowConsumer));
+    assert_eq!(core.bytes_discarded, 10);
+}
+
+#[test]
+fn a_peer_that_closes_first_still_gets_what_is_pending() {
+    let script = Script::default();
+    let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
+    core.send(&script, &mut lender, "reply".into(), 1).unwrap();
+    script.incoming.borrow_mut().push_back(Ok(Vec::new()));
+    assert!(matches!(core.receive(&script, &mut Buffer::new(), 1), Received::EndOfStream));
+    core.close(None, 1);
+    core.flush(&script, &mut lender, 1);
+    assert!(!core.is_ended());
+    script.room.borrow_mut().push_back(100);
+    core.unblock();
+    core.flush(&script, &mut lender, 2);
+    assert_eq!(*script.outgoing.borrow(), b"reply");
+    assert!(core.is_ended());
+    assert!(matches!(core.take_reason(), CloseReason::Peer));
+}
+
+#[test]
+fn closing_waits_for_the_peer_until_the_linger_deadline() {
+    let script = Script::default();
+    let (mut core, mut lender) =
+        (core_with(|config| config.linger = Duration::from_secs(2)), Lender::default());
+    core.close(None, SECOND);
+    core.flush(&script, &mut lender, SECOND);
+    assert_eq!((script.fins.get(), core.is_ended()), (1, false));
+    assert_eq!(core.next_deadline(), 3 * SECOND);
+    assert_eq!(core.expire(3 * SECOND - 1), Expired::Nothing);
+    assert_eq!(core.expire(3 * SECOND), Expired::Changed);
+    assert!(matches!(core.take_reason(), CloseReason::Local));
+}
+
+#[test]
+fn output_left_at_the_linger_deadline_is_the_reason() {
+    let script = Script::default();
+    let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
+    core.send(&script, &mut lender, "never taken".into(), 0).unwrap();
+    core.close(None, 0);
+    core.flush(&script, &mut lender, 0);
+    core.expire(core.next_deadline());
+    assert!(matches!(core.take_reason(), CloseReason::TimedOut(Deadline::Linger)));
+    assert_eq!(core.bytes_discarded, 11);
+}
+
+#[test]
+fn a_stall_counts_from_the_last_progress() {
+    let script = Script::with_room(&[1]);
+    let (mut core, mut lender) =
+        (core_with(|config| config.write_stall = Some(Duration::from_secs(30))), Lender::default());
+    core.send(&script, &mut lender, "abc".into(), 100 * SECOND).unwrap();
+    core.flush(&script, &mut lender, 100 * SECOND);
+    assert_eq!(core.next_deadline(), 130 * SECOND, "not from the last write before");
+    script.room.borrow_mut().push_back(1);
+    core.unblock();
+    core.flush(&script, &mut lender, 120 * SECOND);
+    assert_eq!(core.expire(130 * SECOND), Expired::Nothing);
+    assert_eq!(core.next_deadline(), 150 * SECOND);
+    assert_eq!(core.expire(150 * SECOND), Expired::Changed);
+    assert!(matches!(core.take_reason(), CloseReason::TimedOut(Deadline::WriteStall)));
+}
+
+#[test]
+fn an_idle_connection_is_looked_at_once_more() {
+    let script = Script::default();
+    let mut core = core_with(|config| config.idle = Some(Duration::from_secs(1)));
+    assert_eq!(core.expire(SECOND), Expired::Probe);
+    script.incoming.borrow_mut().push_back(Ok(b"was there".to_vec()));
+    core.receive(&script, &mut Buffer::new(), SECOND);
+    assert_eq!(core.expire(SECOND), Expired::Nothing);
+    assert_eq!(core.expire(2 * SECOND), Expired::Probe);
+    assert_eq!(core.expire(2 * SECOND), Expired::Changed);
+    assert!(matches!(core.take_reason(), CloseReason::TimedOut(Deadline::Idle)));
+}
+
+#[test]
+fn a_failed_write_leaves_what_can_be_read_to_be_read() {
+    let script = Script::default();
+    let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
+    script.broken.set(true);
+    script.incoming.borrow_mut().push_back(Ok(b"last words".to_vec()));
+    assert_eq!(core.send(&script, &mut lender, vec![0; 5000].into(), 0), Err(SendError::Closed));
+    assert!(core.is_broken());
+    let mut input = Buffer::new();
+    assert!(matches!(core.receive(&script, &mut input, 0), Received::Data { .. }));
+    assert_eq!(input.peek(), b"last words");
+    assert!(matches!(core.receive(&script, &mut input, 0), Received::Ended));
+    assert!(matches!(core.take_reason(), CloseReason::Reset));
+}
+
+#[test]
+fn unread_input_is_bounded() {
+    let mut core = core_with(|config| config.input_limit = 10);
+    core.check_unread(10);
+    assert!(!core.is_ended());
+    core.check_unread(11);
+    assert!(matches!(core.take_reason(), CloseReason::Protocol(_)));
+}
+
+#[test]
+fn a_packet_that_is_too_long_is_refused_and_nothing_else() {
+    let script = Script { room: RefCell::new([2000, 0].into()), ..Script::default() };
+    let mut lender = Lender::default();
+    let mut core = Core::new(Rc::new(ConnectionConfig::default()), true, 0);
+    core.send(&script, &mut lender, "".into(), 0).unwrap();
+    core.send(&script, &mut lender, "waits".into(), 0).unwrap();
+    assert_eq!(core.send(&script, &mut lender, vec![0; 1001].into(), 0), Err(SendError::TooLarge));
+    core.send(&script, &mut lender, vec![0; 1000].into(), 0).unwrap();
+    assert_eq!((core.pending(), core.is_ended()), (1005, false));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send { len: usize, shared: bool },
+    Room(usize),
+    Writable,
+    Flush,
+    Incoming(usize),
+    PeerCloses,
+    PeerResets,
+    WritesFail,
+    Receive,
+    HungUp,
+    Pause,
+    Resume,
+    ShutDown,
+    Close,
+    CloseBy(u64),
+    ForceClose,
+    Silence,
+    Pass(u64),
+    CallBack,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (prop_oneof![0..100_usize, 3000..9000_usize], any::<bool>()).prop_map(|(len, shared)| Step::Send { len, shared }),
+        8 => (0..5000_usize).prop_map(Step::Room),
+        6 => Just(Step::Writable),
+        6 => Just(Step::Flush),
+        4 => (1..3000_usize).prop_map(Step::Incoming),
+        1 => Just(Step::PeerCloses),
+        1 => Just(Step::PeerResets),
+        1 => Just(Step::WritesFail),
+        6 => Just(Step::Receive),
+        1 => Just(Step::HungUp),
+        2 => Just(Step::Pause),
+        2 => Just(Step::Resume),
+        1 => Just(Step::ShutDown),
+        1 => Just(Step::Close),
+        1 => (0..20 * SECOND).prop_map(Step::CloseBy),
+        1 => Just(Step::ForceClose),
+        1 => Just(Step::Silence),
+        4 => (0..20 * SECOND).prop_map(Step::Pass),
+        6 => Just(Step::CallBack),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever is done to a connection, by its user, its peer and the kernel, in whatever order: bytes stay in order, none is
+    /// lost or repeated without being counted, the end is told once and last, and a deadline is always there to bring it.
+    #[test]
+    fn any_sequence_keeps_the_invariants(steps in steps()) {
+        let script = Script::default();
+        let mut lender = Lender::default();
+        let mut core = core_with(|config| {
+            (config.high_water, config.low_water, config.hard_cap) = (6000, 3000, 20_000);
+            config.idle = Some(Duration::from_secs(60));
+            config.input_limit = 5000;
+        });
+        let (mut now, mut next_byte) = (0_u64, 0_u8);
+        let mut accepted = Vec::new();
+        let (mut sent_by_peer, mut received) = (Vec::new(), Vec::new());
+        let (mut closes, mut above) = (0, false);
+
+        for step in steps {
+            match step {
+                Step::Send { len, shared } => {
+                    let bytes: Vec<u8> = (0..len).map(|n| next_byte.wrapping_add((n * 7) as u8)).collect();
+                    let open = core.is_open() && !core.is_shut_down();
+                    let before = core.bytes_out;
+                    let output = if shared { Output::from(Bytes::from(bytes.clone())) } else { Output::from(&bytes[..]) };
+                    match core.send(&script, &mut lender, output, now) {
+                        Ok(_) => {
+                            prop_assert!(open);
+                            next_byte = next_byte.wrapping_add(1);
+                            accepted.extend(bytes);
+                        }
+                        Err(_) => prop_assert_eq!(core.bytes_out, before),
+                    }
+                }
+                Step::Room(room) => script.room.borrow_mut().push_back(room),
+                Step::Writable => {
+                    core.unblock();
+                    core.flush(&script, &mut lender, now);
+                }
+                Step::Flush => core.flush(&script, &mut lender, now),
+                Step::Incoming(len) => {
+                    let bytes: Vec<u8> = (0..len).map(|n| (n * 3) as u8).collect();
+                    sent_by_peer.extend_from_slice(&bytes);
+                    script.incoming.borrow_mut().push_back(Ok(bytes));
+                }
+                Step::PeerCloses => script.incoming.borrow_mut().push_back(Ok(Vec::new())),
+                Step::PeerResets => {
+                    script.incoming.borrow_mut().push_back(Err(io::ErrorKind::ConnectionReset.into()));
+                    script.broken.set(true);
+                }
+                Step::WritesFail => script.broken.set(true),
+                Step::Receive => {
+                    if core.wants_input() {
+                        let mut input = Buffer::new();
+                        let open = core.is_open();
+                        match core.receive(&script, &mut input, now) {
+                            Received::Data { .. } => {
+                                if open {
+                                    received.extend_from_slice(input.peek());
+                                }
+                            }
+                            Received::EndOfStream => prop_assert!(core.is_read_closed()),
+                            Received::WouldBlock => prop_assert!(!core.is_ended()),
+                            Received::Ended => prop_assert!(core.is_ended()),
+                        }
+                    }
+                }
+                Step::HungUp => core.hung_up(now),
+                Step::Pause => core.pause(),
+                Step::Resume => drop(core.resume()),
+                Step::ShutDown => core.shut_down(),
+                Step::Close => core.close(None, now),
+                Step::CloseBy(delay) => core.close_by(now + delay),
+                Step::ForceClose => core.end(CloseReason::Local),
+                Step::Silence => core.close_when_silent(SECOND),
+                Step::Pass(time) => {
+                    now += time;
+                    let due = core.next_deadline() <= now;
+                    let expired = core.expire(now);
+                    prop_assert!(due || expired == Expired::Nothing, "{expired:?} before its time");
+                }
+                Step::CallBack => {
+                    for due in dues(&mut core) {
+                        prop_assert_eq!(closes, 0, "a callback after the last one");
+                        match due {
+                            Due::CLOSE => closes += 1,
+                            Due::HIGH_WATER => {
+                                prop_assert!(!above);
+                                above = true;
+                            }
+                            Due::LOW_WATER => {
+                                prop_assert!(above);
+                                above = false;
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            let outgoing = script.outgoing.borrow();
+            prop_assert!(accepted.starts_with(&outgoing), "bytes out of order");
+            prop_assert_eq!(core.bytes_out as usize, outgoing.len());
+            prop_assert_eq!(outgoing.len() + core.pending() + core.bytes_discarded as usize, accepted.len());
+            prop_assert!(core.pending() <= 20_000);
+            prop_assert!(sent_by_peer.starts_with(&received));
+            prop_assert!(script.fins.get() <= 1);
+            if script.fins.get() == 1 {
+                prop_assert_eq!(core.pending(), 0, "the end was said with output pending");
+            }
+        }
+
+        // Left alone, every connection comes to its end, and says so once: a deadline sees to that.
+        for _ in 0..10 {
+            core.flush(&script, &mut lender, now);
+            if core.is_ended() {
+                break;
+            }
+            let deadline = core.next_deadline();
+            prop_assert_ne!(deadline, NEVER);
+            now = now.max(deadline);
+            core.expire(now);
+        }
+        prop_assert!(core.is_ended());
+        closes += dues(&mut core).into_iter().filter(|due| *due == Due::CLOSE).count();
+        prop_assert_eq!(closes, 1);
+    }
+}
