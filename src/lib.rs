@@ -7,8 +7,8 @@ pub mod socket;
 
 pub use buffer::Buffer;
 pub use connection::{
-    CloseReason, ConnectionHandle, ConnectionId, Handler, Output, ServerHandle, TcpClient, TcpConnection,
-    TcpServer,
+    Backoff, ClientHandle, CloseReason, ConnectError, ConnectionConfig, ConnectionHandle, ConnectionId,
+    ConnectionStats, Deadline, Handler, Output, SendError, ServerHandle, TcpClient, TcpConnection, TcpServer,
 };
-pub use reactor::{EventLoop, LoopContext, LoopHandle};
+pub use reactor::{EventLoop, HandlerHandle, LoopContext, LoopHandle, TimerId};
 pub use socket::Address;

@@ -507,7 +507,7 @@ impl Core {
     }
 
     fn receive_packet(&mut self, io: &impl Transport, into: &mut Buffer, now: u64) -> Received {
-        match io.recv_packet(into.spare(self.config.packet_limit)) {
+        match io.recv_packet(into.spare(self.config.packet_limit.max(1))) {
             Ok(Packet::EndOfStream) => self.end_of_stream(),
             Ok(Packet::Whole(n)) if n <= self.config.packet_limit => {
                 self.count_input(n, now);

@@ -71,7 +71,7 @@ pub trait Handler: 'static {
     /// Called when a timer set by [`TcpConnection::set_timer`] is due, with the number that was given to it.
     fn on_timer(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>, _token: u64) {}
 
-    /// Called when the server or client begins to stop. By default the connection is closed once it has been silent for a
+    /// Called when the server begins to stop. By default the connection is closed once it has been silent for a
     /// second, so that exchanges under way end well; what is left at the deadline of the stop is closed by force.
     fn on_stopping(&mut self, _state: &mut Self::State, conn: &mut TcpConnection<'_>) {
         conn.close_when_silent(Duration::from_secs(1));

@@ -129,6 +129,8 @@ pub(super) struct LoopSource<H: Handler> {
     shared: Arc<ServerShared>,
     stop_timer: Option<TimerId>,
     stopping: bool,
+    /// Has reported that nothing of the server is left on this loop.
+    finished: bool,
 }
 
 /// Adds a server's source to a loop, and starts to accept on its listeners.
@@ -148,11 +150,17 @@ pub(super) fn add_loop_source<H: Handler>(
         shared: Arc::clone(shared),
         stop_timer: None,
         stopping: false,
+        finished: false,
     })
 }
 
 impl<H: Handler> LoopSource<H> {
     pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
+        if let Some(timer) = self.stop_timer.take() {
+            context.cancel(timer);
+        }
+        let deadline = context.clock().after(deadline);
+        self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
         if !self.stopping {
             self.stopping = true;
             for acceptor in std::mem::take(&mut self.acceptors) {
@@ -163,11 +171,6 @@ impl<H: Handler> LoopSource<H> {
             }
             self.group.announce_stop(context);
         }
-        if let Some(timer) = self.stop_timer.take() {
-            context.cancel(timer);
-        }
-        let deadline = context.clock().after(deadline);
-        self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
         self.finish_if_empty(context);
     }
 
@@ -187,14 +190,16 @@ impl<H: Handler> LoopSource<H> {
         }
         if let Some(timer) = self.stop_timer.take() {
             context.cancel(timer);
-            context.remove_source(self.own.index);
-            if self.shared.loop_stopped() {
-                self.all_stopped(context);
-            }
         }
+        context.remove_source(self.own.index);
+        self.finish(context);
     }
 
-    fn all_stopped(&mut self, context: &mut LoopContext) {
+    /// Reports, once, that nothing of the server is left on this loop; the last one completes the server's stop.
+    fn finish(&mut self, context: &mut LoopContext) {
+        if std::mem::replace(&mut self.finished, true) || !self.shared.loop_stopped() {
+            return;
+        }
         let Some(base) = self.shared.base_source() else { return };
         if base == self.own && self.shared.base.is_same_loop(context.handle()) {
             return self.shared.complete(context);
@@ -243,9 +248,8 @@ impl<H: Handler> Source for LoopSource<H> {
 
     fn on_loop_end(&mut self, context: &mut LoopContext) {
         self.group.on_loop_end(context);
-        if self.shared.base.is_same_loop(context.handle()) {
-            self.shared.complete(context);
-        }
+        // A loop of a pool may have been told to quit by one of its callbacks, with the server going on elsewhere.
+        self.finish(context);
     }
 
     fn handler(&mut self) -> &mut dyn Any {
@@ -288,7 +292,7 @@ impl<H: Handler> BaseSource<H> {
             let hand_over = self.hand_over();
             acceptor.finish(context, &self.shared.gate, hand_over);
         }
-        // Behind what has just been handed over to them.
+        // Behind what has just been handed over to them. A loop that has ended has reported so.
         for worker in &self.workers {
             let _ = worker.loop_handle().post_to_source(worker.source(), move |source, context| {
                 if let Some(source) = downcast::<LoopSource<H>>(source) {

@@ -49,6 +49,7 @@ pub(crate) struct Entry {
     /// Where that source keeps its state.
     pub(crate) member: u32,
     pub(crate) peer: Address,
+    /// Kept when the socket is closed.
     pub(crate) local: Option<Address>,
     link: Option<Arc<Link>>,
     /// Timers that the user has set, with their tokens; nothing is allocated for none.
@@ -425,14 +426,10 @@ impl Table {
     /// Closes the descriptor of a connection that has ended, and what else it holds of the loop. Its entry stays until
     /// `on_close` has been called. Answers the reason, once.
     pub(crate) fn shut(context: &mut LoopContext, key: u32) -> Option<CloseReason> {
-        let (socket, channel) = {
-            let entry = Self::of(context).entry_mut(key);
-            (entry.socket.take()?, entry.channel)
-        };
-        let local = Self::of(context).entry(key).local.clone();
-        if local.is_none() {
-            Self::of(context).entry_mut(key).local = socket.local_address().ok();
-        }
+        let entry = Self::of(context).entry_mut(key);
+        let socket = entry.socket.take()?;
+        entry.local = socket.local_address().ok();
+        let channel = entry.channel;
         context.remove_channel(channel);
         drop(socket);
         context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);

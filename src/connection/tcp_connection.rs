@@ -37,9 +37,8 @@ impl<'a> TcpConnection<'a> {
 
     /// Which connection this is.
     #[must_use]
-    pub fn id(&mut self) -> ConnectionId {
-        let key = self.key;
-        Table::of(self.context).id_of(key)
+    pub fn id(&self) -> ConnectionId {
+        self.table().id_of(self.key)
     }
 
     /// A way to reach this connection from any thread and at any time.
@@ -61,20 +60,20 @@ impl<'a> TcpConnection<'a> {
 
     /// Where the connection is in its life.
     #[must_use]
-    pub fn state(&mut self) -> ConnectionState {
+    pub fn state(&self) -> ConnectionState {
         self.entry().core.state()
     }
 
     /// Whether output is still accepted: the connection is neither closing nor ended, nor shut down.
     #[must_use]
-    pub fn is_open(&mut self) -> bool {
+    pub fn is_open(&self) -> bool {
         let core = &self.entry().core;
         core.is_open() && !core.is_shut_down()
     }
 
     /// The peer's address; unnamed for most Unix peers.
     #[must_use]
-    pub fn peer_address(&mut self) -> Address {
+    pub fn peer_address(&self) -> Address {
         self.entry().peer.clone()
     }
 
@@ -82,16 +81,12 @@ impl<'a> TcpConnection<'a> {
     ///
     /// # Errors
     ///
-    /// What the system says, if the peer reset the connection before it was first asked.
-    pub fn local_address(&mut self) -> io::Result<Address> {
+    /// What the system says; in `on_close`, `NotConnected` if it said so before.
+    pub fn local_address(&self) -> io::Result<Address> {
         let entry = self.entry();
         match (&entry.local, &entry.socket) {
             (Some(local), _) => Ok(local.clone()),
-            (None, Some(socket)) => {
-                let local = socket.local_address()?;
-                entry.local = Some(local.clone());
-                Ok(local)
-            }
+            (None, Some(socket)) => socket.local_address(),
             (None, None) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -183,13 +178,13 @@ impl<'a> TcpConnection<'a> {
 
     /// Whether reading is paused.
     #[must_use]
-    pub fn is_reading_paused(&mut self) -> bool {
+    pub fn is_reading_paused(&self) -> bool {
         self.entry().core.is_paused()
     }
 
     /// Whether the peer has said that it will send no more.
     #[must_use]
-    pub fn is_read_closed(&mut self) -> bool {
+    pub fn is_read_closed(&self) -> bool {
         self.entry().core.is_read_closed()
     }
 
@@ -208,7 +203,7 @@ impl<'a> TcpConnection<'a> {
 
     /// The limits and deadlines in force.
     #[must_use]
-    pub fn config(&mut self) -> &ConnectionConfig {
+    pub fn config(&self) -> &ConnectionConfig {
         self.entry().core.config()
     }
 
@@ -219,7 +214,7 @@ impl<'a> TcpConnection<'a> {
     }
 
     /// The socket, to set options; nothing in `on_close`. To read or write it past the connection would break the stream.
-    pub fn socket(&mut self) -> Option<&Socket> {
+    pub fn socket(&self) -> Option<&Socket> {
         self.entry().socket.as_ref()
     }
 
@@ -228,7 +223,7 @@ impl<'a> TcpConnection<'a> {
     /// # Errors
     ///
     /// `NotConnected` in `on_close`; `Unsupported` for a Unix socket; what the system says.
-    pub fn tcp_info(&mut self) -> io::Result<TcpInfo> {
+    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
         self.socket().ok_or(io::ErrorKind::NotConnected)?.tcp_info()
     }
 
@@ -237,35 +232,33 @@ impl<'a> TcpConnection<'a> {
     /// # Errors
     ///
     /// `NotConnected` in `on_close`; what the system says, for TCP above all.
-    pub fn peer_credentials(&mut self) -> io::Result<PeerCredentials> {
+    pub fn peer_credentials(&self) -> io::Result<PeerCredentials> {
         self.socket().ok_or(io::ErrorKind::NotConnected)?.peer_credentials()
     }
 
     /// How many bytes of output wait to be taken by the kernel.
     #[must_use]
-    pub fn pending_output(&mut self) -> usize {
+    pub fn pending_output(&self) -> usize {
         self.entry().core.pending()
     }
 
     /// What the connection has done so far.
     #[must_use]
-    pub fn stats(&mut self) -> ConnectionStats {
-        let key = self.key;
-        self.context.with_table(|table, parts| {
-            let core = &table.entry(key).core;
-            ConnectionStats {
-                bytes_in: core.bytes_in,
-                bytes_out: core.bytes_out,
-                reads: core.reads,
-                sends: core.sends,
-                bytes_discarded: core.bytes_discarded,
-                bytes_pending: core.pending(),
-                bytes_unread: core.input.as_ref().map_or(0, |input| input.readable()),
-                created: parts.clock.instant_of(core.created),
-                last_received: parts.clock.instant_of(core.last_received),
-                last_sent: parts.clock.instant_of(core.last_sent),
-            }
-        })
+    pub fn stats(&self) -> ConnectionStats {
+        let core = &self.entry().core;
+        let clock = self.context.clock();
+        ConnectionStats {
+            bytes_in: core.bytes_in,
+            bytes_out: core.bytes_out,
+            reads: core.reads,
+            sends: core.sends,
+            bytes_discarded: core.bytes_discarded,
+            bytes_pending: core.pending(),
+            bytes_unread: core.input.as_ref().map_or(0, |input| input.readable()),
+            created: clock.instant_of(core.created),
+            last_received: clock.instant_of(core.last_received),
+            last_sent: clock.instant_of(core.last_sent),
+        }
     }
 
     pub(crate) fn end(&mut self, reason: CloseReason) {
@@ -281,8 +274,15 @@ impl<'a> TcpConnection<'a> {
         });
     }
 
-    fn entry(&mut self) -> &mut Entry {
-        Table::of(self.context).entry_mut(self.key)
+    fn table(&self) -> &Table {
+        match self.context.local_if_any() {
+            Some(table) => table,
+            None => unreachable!("a loop with a connection has a table"),
+        }
+    }
+
+    fn entry(&self) -> &Entry {
+        self.table().entry(self.key)
     }
 
     /// Changes the connection's state. What follows from it in system calls happens at the end of the batch.
@@ -300,7 +300,10 @@ impl<'a> TcpConnection<'a> {
 
 impl fmt::Debug for TcpConnection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpConnection").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("TcpConnection")
+            .field("id", &self.id())
+            .field("peer", &self.entry().peer)
+            .finish_non_exhaustive()
     }
 }
 

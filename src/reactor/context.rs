@@ -198,6 +198,12 @@ impl LoopContext {
         downcast(&mut self.locals[index].1)
     }
 
+    /// The value of type `T` of this loop, if it has been asked for before.
+    #[must_use]
+    pub fn local_if_any<T: 'static>(&self) -> Option<&T> {
+        self.locals[self.local_index::<T>()?].1.downcast_ref()
+    }
+
     fn local_index<T: 'static>(&self) -> Option<usize> {
         self.locals.iter().position(|(id, _)| *id == TypeId::of::<T>())
     }
