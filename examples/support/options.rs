@@ -1,0 +1,169 @@
+//! Command-line options: declared with their help, then read from the process's arguments.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use campana::Address;
+
+use super::{fail, print, stderr_log};
+
+/// The options that a program has.
+pub(crate) struct Options {
+    summary: &'static str,
+    declared: Vec<Declared>,
+}
+
+struct Declared {
+    /// The option as the help shows it: `--name VALUE`, or `--name` alone for one that takes no value.
+    usage: &'static str,
+    default: Option<&'static str>,
+    help: &'static str,
+}
+
+impl Options {
+    /// A program with `--log` and `--help` alone.
+    pub(crate) fn new(summary: &'static str) -> Self {
+        let options = Self { summary, declared: Vec::new() };
+        options
+            .option(
+                "--log LEVEL",
+                None,
+                "off, error, warn, info, debug or trace (default: $CAMPANA_LOG or info)",
+            )
+            .option("--help", None, "show this help")
+    }
+
+    /// A server, which has `--listen` and `--threads` too.
+    pub(crate) fn server(summary: &'static str, listen: &'static str) -> Self {
+        Self::new(summary)
+            .option(
+                "--listen ADDR",
+                Some(listen),
+                "127.0.0.1:PORT, [::1]:PORT, unix:/path or unix:@name; may be repeated",
+            )
+            .option("--threads N", Some("0"), "threads that serve connections; 0: one loop does it all")
+    }
+
+    /// One more option: `--name VALUE`, or `--name` for one that takes no value.
+    pub(crate) fn option(
+        mut self,
+        usage: &'static str,
+        default: Option<&'static str>,
+        help: &'static str,
+    ) -> Self {
+        self.declared.push(Declared { usage, default, help });
+        self
+    }
+
+    /// Reads the process's arguments, and sets up logging. Ends the process if it was asked for help or for nonsense.
+    pub(crate) fn parse(self) -> Arguments {
+        let arguments = Arguments { given: self.read(std::env::args_os().skip(1)), options: self };
+        if arguments.has("--help") {
+            arguments.options.print_help();
+            std::process::exit(0);
+        }
+        let level: Option<log::LevelFilter> = arguments.optional("--log");
+        stderr_log::init(level.unwrap_or_else(stderr_log::level_of_environment));
+        arguments
+    }
+
+    fn read(&self, arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<(&'static str, String)> {
+        let mut arguments = arguments.map(|argument| {
+            argument.into_string().unwrap_or_else(|argument| fail(format_args!("{argument:?} is not UTF-8")))
+        });
+        let mut given = Vec::new();
+        while let Some(argument) = arguments.next() {
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let Some(declared) = self.declared.iter().find(|declared| declared.name() == name) else {
+                fail(format_args!("unknown option {argument:?}; --help lists those there are"));
+            };
+            let value = match (declared.takes_value(), value) {
+                (true, value) => value
+                    .or_else(|| arguments.next())
+                    .unwrap_or_else(|| fail(format_args!("{} lacks its value", declared.usage))),
+                (false, None) => String::new(),
+                (false, Some(_)) => fail(format_args!("{name} takes no value")),
+            };
+            given.push((declared.name(), value));
+        }
+        given
+    }
+
+    fn print_help(&self) {
+        print(format_args!("{}\n\nUsage: {} [OPTION]...\n", self.summary, env!("CARGO_BIN_NAME")));
+        let width = self.declared.iter().map(|declared| declared.usage.len()).max().unwrap_or(0);
+        for Declared { usage, default, help } in &self.declared {
+            let default = default.map(|value| format!(" (default: {value})")).unwrap_or_default();
+            print(format_args!("  {usage:width$}  {help}{default}"));
+        }
+    }
+
+    fn declared(&self, name: &str) -> &Declared {
+        let found = self.declared.iter().find(|declared| declared.name() == name);
+        found.unwrap_or_else(|| unreachable!("{name} was not declared"))
+    }
+}
+
+impl Declared {
+    fn name(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or(self.usage)
+    }
+
+    fn takes_value(&self) -> bool {
+        self.usage.contains(' ')
+    }
+}
+
+/// The options that a program was given. A value that can't be read ends the process with a line that says so: ask for all of
+/// them first.
+pub(crate) struct Arguments {
+    options: Options,
+    given: Vec<(&'static str, String)>,
+}
+
+impl Arguments {
+    /// Whether an option was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.given.iter().any(|(given, _)| *given == name)
+    }
+
+    /// The value of an option; the last one, if it was given several times.
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, name: &str) -> T {
+        self.optional(name)
+            .unwrap_or_else(|| fail(format_args!("{} is needed", self.options.declared(name).usage)))
+    }
+
+    /// The value of an option without a default, if it was given.
+    pub(crate) fn optional<T: FromStr<Err: Display>>(&self, name: &str) -> Option<T> {
+        self.texts(name).last().map(|text| self.read(name, text))
+    }
+
+    /// The value of an option that is a number of seconds, which may have a fraction.
+    pub(crate) fn seconds(&self, name: &str) -> Duration {
+        let seconds: f64 = self.value(name);
+        Duration::try_from_secs_f64(seconds).unwrap_or_else(|error| self.reject(name, seconds, error))
+    }
+
+    /// The addresses of `--listen`.
+    pub(crate) fn listen(&self) -> Vec<Address> {
+        self.texts("--listen").iter().map(|text| self.read("--listen", text)).collect()
+    }
+
+    fn texts(&self, name: &str) -> Vec<&str> {
+        let given = self.given.iter().filter(|(given, _)| *given == name);
+        let texts: Vec<&str> = given.map(|(_, value)| value.as_str()).collect();
+        if texts.is_empty() { self.options.declared(name).default.into_iter().collect() } else { texts }
+    }
+
+    fn read<T: FromStr<Err: Display>>(&self, name: &str, text: &str) -> T {
+        text.parse().unwrap_or_else(|error| self.reject(name, text, error))
+    }
+
+    fn reject(&self, name: &str, text: impl Display, error: impl Display) -> ! {
+        fail(format_args!("{} can't be {text}: {error}", self.options.declared(name).usage))
+    }
+}
