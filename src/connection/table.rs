@@ -50,16 +50,27 @@ pub(crate) struct Entry {
     pub(crate) member: u32,
     pub(crate) peer: Address,
     /// Kept when the socket is closed.
-    pub(crate) local: Option<Address>,
+    pub(crate) local: Option<Box<Address>>,
     link: Option<Arc<Link>>,
-    /// Timers that the user has set, with their tokens; nothing is allocated for none.
-    timers: Vec<(TimerId, u64)>,
+    /// Timers that the user has set; most connections have none.
+    timers: Option<Box<UserTimers>>,
     deadline_timer: Option<TimerId>,
     armed_for: u64,
     deferred: bool,
     in_flush_list: bool,
     waits_for_writable: bool,
     is_tcp: bool,
+}
+
+/// The user's timers on one connection, with their tokens.
+#[derive(Debug, Default)]
+struct UserTimers(Vec<(TimerId, u64)>);
+
+impl UserTimers {
+    fn take(&mut self, timer: TimerId) -> Option<u64> {
+        let place = self.0.iter().position(|(id, _)| *id == timer)?;
+        Some(self.0.swap_remove(place).1)
+    }
 }
 
 /// All connections of one loop.
@@ -219,8 +230,8 @@ impl Table {
     pub(crate) fn timer_fired(&mut self, key: u32, timer: TimerId, parts: &mut Parts<'_>) -> Option<u64> {
         let now = parts.clock.nanos();
         let entry = &mut self.entries[key as usize];
-        if let Some(place) = entry.timers.iter().position(|(id, _)| *id == timer) {
-            return Some(entry.timers.swap_remove(place).1).filter(|_| entry.core.is_open());
+        if let Some(token) = entry.timers.as_mut().and_then(|timers| timers.take(timer)) {
+            return Some(token).filter(|_| entry.core.is_open());
         }
         if entry.deadline_timer != Some(timer) {
             return None;
@@ -256,7 +267,7 @@ impl Table {
         let entry = &mut self.entries[key as usize];
         let timer = parts.set_timer(entry.source, key, deadline);
         if entry.socket.is_some() {
-            entry.timers.push((timer, token));
+            entry.timers.get_or_insert_default().0.push((timer, token));
         } else {
             parts.cancel_timer(timer);
         }
@@ -264,9 +275,10 @@ impl Table {
     }
 
     pub(crate) fn cancel_user_timer(&mut self, key: u32, timer: TimerId, parts: &mut Parts<'_>) -> bool {
-        let timers = &mut self.entries[key as usize].timers;
-        let Some(place) = timers.iter().position(|(id, _)| *id == timer) else { return false };
-        timers.swap_remove(place);
+        let timers = self.entries[key as usize].timers.as_mut();
+        if timers.and_then(|timers| timers.take(timer)).is_none() {
+            return false;
+        }
         parts.cancel_timer(timer);
         true
     }
@@ -409,7 +421,7 @@ impl Table {
             peer,
             local: None,
             link: None,
-            timers: Vec::new(),
+            timers: None,
             deadline_timer: None,
             armed_for: u64::MAX,
             deferred: false,
@@ -428,16 +440,15 @@ impl Table {
     pub(crate) fn shut(context: &mut LoopContext, key: u32) -> Option<CloseReason> {
         let entry = Self::of(context).entry_mut(key);
         let socket = entry.socket.take()?;
-        entry.local = socket.local_address().ok();
+        entry.local = socket.local_address().ok().map(Box::new);
         let channel = entry.channel;
         context.remove_channel(channel);
         drop(socket);
         context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
         context.with_table(|table, parts| {
             let entry = table.entry_mut(key);
-            for (timer, _) in
-                entry.timers.drain(..).chain(entry.deadline_timer.take().map(|timer| (timer, 0)))
-            {
+            let of_user = entry.timers.take().map_or(Vec::new(), |timers| timers.0);
+            for timer in of_user.into_iter().map(|(timer, _)| timer).chain(entry.deadline_timer.take()) {
                 parts.cancel_timer(timer);
             }
             if let Some(link) = entry.link.take() {

@@ -85,7 +85,7 @@ impl<'a> TcpConnection<'a> {
     pub fn local_address(&self) -> io::Result<Address> {
         let entry = self.entry();
         match (&entry.local, &entry.socket) {
-            (Some(local), _) => Ok(local.clone()),
+            (Some(local), _) => Ok((**local).clone()),
             (None, Some(socket)) => socket.local_address(),
             (None, None) => Err(io::ErrorKind::NotConnected.into()),
         }
