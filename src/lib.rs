@@ -1,5 +1,7 @@
 //! A callback reactor in the tradition of muduo: one event loop per thread, and four layers on top of each other.
 
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod buffer;
 pub mod connection;
 pub mod reactor;
