@@ -81,7 +81,7 @@ fn posts(c: &mut Criterion) {
         let (answer, answers) = mpsc::channel();
         b.iter(|| {
             let answer = answer.clone();
-            handle.post(move |_| drop(answer.send(()))).expect("the loop lives");
+            handle.post(move |_| answer.send(()).expect("somebody waits")).expect("the loop lives");
             answers.recv().expect("an answer");
         });
     });
@@ -93,7 +93,7 @@ fn posts(c: &mut Criterion) {
                 handle.post(|_| ()).expect("the loop lives");
             }
             let answer = answer.clone();
-            handle.post(move |_| drop(answer.send(()))).expect("the loop lives");
+            handle.post(move |_| answer.send(()).expect("somebody waits")).expect("the loop lives");
             answers.recv().expect("an answer");
         });
     });
@@ -103,7 +103,7 @@ fn posts(c: &mut Criterion) {
 
 fn echo(c: &mut Criterion) {
     let mut group = c.benchmark_group("echo over loopback");
-    let (thread, handle, address) = start(|server| drop(server));
+    let (thread, handle, address) = start(drop);
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_nodelay(true).expect("an option");
     for size in [64, 16 * 1024] {

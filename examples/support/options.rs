@@ -10,6 +10,7 @@ use super::{fail, print, stderr_log};
 
 /// The options that a program has.
 pub(crate) struct Options {
+    mode: Option<&'static str>,
     summary: &'static str,
     declared: Vec<Declared>,
 }
@@ -22,9 +23,28 @@ struct Declared {
 }
 
 impl Options {
+    /// The mode of a program that has several, each with its help: the process's first argument. Ends the process if that is
+    /// none of them. The options of the mode are then declared and read with [`of_mode`](Self::of_mode).
+    pub(crate) fn mode(modes: &[(&'static str, &'static str)]) -> &'static str {
+        let given = std::env::args_os().nth(1).unwrap_or_default();
+        if given == "--help" {
+            print(format_args!("Usage: {} MODE [OPTION]...\n", env!("CARGO_BIN_NAME")));
+            for (mode, help) in modes {
+                print(format_args!("  {mode:8}  {help}"));
+            }
+            print("\nMODE --help shows the options of a mode.");
+            std::process::exit(0);
+        }
+        let found = modes.iter().find(|(mode, _)| given == *mode);
+        found.map(|(mode, _)| *mode).unwrap_or_else(|| {
+            let names: Vec<&str> = modes.iter().map(|(mode, _)| *mode).collect();
+            fail(format_args!("the first argument has to be one of: {}", names.join(", ")))
+        })
+    }
+
     /// A program with `--log` and `--help` alone.
     pub(crate) fn new(summary: &'static str) -> Self {
-        let options = Self { summary, declared: Vec::new() };
+        let options = Self { mode: None, summary, declared: Vec::new() };
         options
             .option(
                 "--log LEVEL",
@@ -56,9 +76,15 @@ impl Options {
         self
     }
 
+    /// The options of one mode of a program that has several.
+    pub(crate) fn of_mode(mut self, mode: &'static str) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
     /// Reads the process's arguments, and sets up logging. Ends the process if it was asked for help or for nonsense.
     pub(crate) fn parse(self) -> Arguments {
-        let arguments = Arguments { given: self.read(std::env::args_os().skip(1)), options: self };
+        let arguments = Arguments { given: self.read(self.arguments()), options: self };
         if arguments.has("--help") {
             arguments.options.print_help();
             std::process::exit(0);
@@ -66,6 +92,11 @@ impl Options {
         let level: Option<log::LevelFilter> = arguments.optional("--log");
         stderr_log::init(level.unwrap_or_else(stderr_log::level_of_environment));
         arguments
+    }
+
+    /// What follows the program's name, and its mode if it has one.
+    fn arguments(&self) -> impl Iterator<Item = std::ffi::OsString> + use<> {
+        std::env::args_os().skip(if self.mode.is_some() { 2 } else { 1 })
     }
 
     fn read(&self, arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<(&'static str, String)> {
@@ -94,7 +125,8 @@ impl Options {
     }
 
     fn print_help(&self) {
-        print(format_args!("{}\n\nUsage: {} [OPTION]...\n", self.summary, env!("CARGO_BIN_NAME")));
+        let mode = self.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
+        print(format_args!("{}\n\nUsage: {}{mode} [OPTION]...\n", self.summary, env!("CARGO_BIN_NAME")));
         let width = self.declared.iter().map(|declared| declared.usage.len()).max().unwrap_or(0);
         for Declared { usage, default, help } in &self.declared {
             let default = default.map(|value| format!(" (default: {value})")).unwrap_or_default();

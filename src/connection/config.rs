@@ -22,7 +22,7 @@ pub struct ConnectionConfig {
     /// For how long nothing may be received or sent. Default: for ever.
     pub idle: Option<Duration>,
     /// For how long a closing connection may take to flush its output and to see the peer close too, and for how long one is
-    /// kept whose peer has hung up while reading is paused. Default 5 s.
+    /// kept that was reset while reading is paused. Default 5 s.
     pub linger: Duration,
     /// Output below this many bytes waits for the end of the batch of callbacks, so that many small sends become one write.
     /// Default 4 KiB; zero writes at once.

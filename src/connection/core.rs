@@ -125,7 +125,7 @@ pub(crate) struct Core {
     high_since: u64,
     /// When a closing connection is closed by force.
     linger_until: u64,
-    /// When a paused connection whose peer has hung up is closed by force.
+    /// When a paused connection that was reset is closed by force.
     hung_up_until: u64,
     /// After what silence a stopping connection closes, in nanoseconds.
     silence: u64,
@@ -593,8 +593,9 @@ impl Core {
         redeliver
     }
 
-    /// The poller reported an error or a hang-up. While reading is paused that is all one learns, and the connection is not
-    /// kept for ever for it.
+    /// The poller reported an error. While reading is paused that is all one learns, and the connection is not kept for ever
+    /// for it. A hang-up without an error is the end of both directions in good order, which reads find behind all that was
+    /// sent before it: nothing of that may be lost, however long reading is paused.
     pub(crate) fn hung_up(&mut self, now: u64) {
         if self.has(PAUSED) && self.hung_up_until == NEVER {
             self.hung_up_until = now.saturating_add(nanos(self.config.linger));
@@ -743,13 +744,21 @@ impl Core {
         self.due.0 != 0
     }
 
-    /// Takes one callback out of those that are due. An ended connection has only its close.
-    pub(crate) fn take_due(&mut self) -> Option<Due> {
+    /// What is due at the moment, to be taken out one by one, and the close that this may bring about.
+    pub(crate) fn due_now(&self) -> Due {
+        Due(self.due.0 | Due::CLOSE.0)
+    }
+
+    /// Takes one callback out of those that are due and among `wanted`, where it is then no more. An ended connection has only
+    /// its close.
+    pub(crate) fn take_due(&mut self, wanted: &mut Due) -> Option<Due> {
         if self.has(ENDED) {
             self.due.0 &= Due::CLOSE.0;
         }
-        let lowest = self.due.0 & self.due.0.wrapping_neg();
+        let both = self.due.0 & wanted.0;
+        let lowest = both & both.wrapping_neg();
         self.due.0 &= !lowest;
+        wanted.0 &= !lowest;
         (lowest != 0).then_some(Due(lowest))
     }
 

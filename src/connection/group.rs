@@ -79,7 +79,7 @@ impl<H: Handler> Group<H> {
         if flags.has(Flags::WRITABLE) {
             context.with_table(|table, parts| table.writable(key, parts));
         }
-        if flags.has(Flags::HANG_UP) {
+        if flags.has(Flags::ERROR) {
             context.with_table(|table, parts| table.hung_up(key, parts));
         }
         self.read(context, key);
@@ -122,13 +122,15 @@ impl<H: Handler> Group<H> {
         }
     }
 
-    /// Calls back what is due for a connection.
+    /// Calls back what is due for a connection. What these callbacks make due themselves is for the next turn: one that sends
+    /// more whenever all is written would otherwise keep the loop to itself, as long as the kernel takes it.
     pub(crate) fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
         if !Table::of(context).is_of_source(key, self.source) {
             return;
         }
         Table::of(context).take_deferred(key);
-        while let Some(due) = Table::of(context).entry_mut(key).core.take_due() {
+        let mut due_now = Table::of(context).entry(key).core.due_now();
+        while let Some(due) = Table::of(context).entry_mut(key).core.take_due(&mut due_now) {
             match due {
                 Due::HIGH_WATER => {
                     self.run(context, key, |handler, state, conn| handler.on_high_water(state, conn))

@@ -66,7 +66,7 @@ pub enum Deadline {
     Idle,
     /// Output was pending and the kernel took none of it.
     WriteStall,
-    /// The connection was closing, or its peer had hung up, and output was still pending at the end of the linger time.
+    /// The connection was closing, or had been reset, and output was still pending at the end of the linger time.
     Linger,
     /// TCP itself gave up on the peer: its user time-out or keep-alive.
     Transport,

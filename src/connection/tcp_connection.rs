@@ -155,8 +155,8 @@ impl<'a> TcpConnection<'a> {
     /// Stops reading, until [`resume_reading`](Self::resume_reading). The kernel's window then holds the peer back. Nothing is
     /// lost: what is in the input buffer stays there.
     ///
-    /// If the peer dies meanwhile, the connection is kept for the [linger time](ConnectionConfig::linger) so that what it sent
-    /// can still be read.
+    /// If the peer resets the connection meanwhile, it is kept for the [linger time](ConnectionConfig::linger) so that what was
+    /// sent before can still be read. A close in good order is noticed when reading goes on, behind all that was sent before.
     pub fn pause_reading(&mut self) {
         self.change(|entry, channels| {
             entry.core.pause();

@@ -190,6 +190,8 @@ impl Flags {
     pub(crate) const WRITING: Self = Self(1 << 6);
     /// On the ready list already.
     const QUEUED: Self = Self(1 << 7);
+    /// An error, as opposed to a hang-up in good order.
+    pub(crate) const ERROR: Self = Self(1 << 8);
 
     /// Whether any of `flags` is set.
     pub(crate) fn has(self, flags: Self) -> bool {
@@ -208,6 +210,7 @@ impl Flags {
             .with(Self::PRIORITY, event.is_priority())
             .with(Self::READ_CLOSED, event.is_read_closed())
             .with(Self::HANG_UP, hang_up)
+            .with(Self::ERROR, event.is_error())
     }
 
     /// Ready for something that is wanted.
@@ -306,7 +309,8 @@ impl Channels {
     pub(super) fn take_up(&mut self, id: ChannelId, event: &Event) -> Option<(u32, bool)> {
         let slot = self.get_mut(id)?;
         let news = Flags::of(event);
-        let first_hang_up = news.has(Flags::HANG_UP) && !slot.flags.has(Flags::HANG_UP);
+        let is_first = |flag| news.has(flag) && !slot.flags.has(flag);
+        let first_hang_up = is_first(Flags::HANG_UP) || is_first(Flags::ERROR);
         slot.flags = slot.flags | news;
         Some((slot.source, slot.flags.is_due() || first_hang_up))
     }

@@ -14,6 +14,7 @@ mod pool;
 pub mod signal;
 mod source;
 mod timers;
+mod udp;
 mod wake;
 
 pub use channel::{Channel, ChannelId, EventSource};
@@ -23,6 +24,7 @@ pub use figures::{LATENESS_BUCKETS, LatenessHistogram, LoopFigures};
 pub use handle::{HandlerHandle, LoopGone, LoopHandle};
 pub use pool::{LoopPool, PoolConfig, ThreadInit};
 pub use timers::TimerId;
+pub use udp::{Datagram, Datagrams, DatagramsIter, UdpChannel, UdpHandle, UdpOptions, UdpSocket, UdpStats};
 
 pub(crate) use channel::{Channels, Flags};
 pub(crate) use context::Parts;

@@ -4,7 +4,8 @@
 //! Everything here is one or a few system calls with a safe signature. Nothing waits: every socket
 //! is non-blocking, and a call that cannot go on says [`WouldBlock`](std::io::ErrorKind::WouldBlock).
 //! *When* to call is the reactor's affair, buffering and the life of a connection are the connection
-//! layer's, and looking up host names is left to whoever may block.
+//! layer's, and looking up host names is left to whoever may block. So is UDP the reactor's: the bare
+//! socket is in `std::net`, and what there is to add to it are batches, which take a loop.
 //!
 //! ```
 //! use campana::socket::{Address, ListenOptions, Listener, Socket, SocketOptions};

@@ -78,7 +78,8 @@ fn core_with(change: impl FnOnce(&mut ConnectionConfig)) -> Core {
 }
 
 fn dues(core: &mut Core) -> Vec<Due> {
-    std::iter::from_fn(|| core.take_due()).collect()
+    let mut due_now = core.due_now();
+    std::iter::from_fn(|| core.take_due(&mut due_now)).collect()
 }
 
 #[test]
