@@ -44,14 +44,7 @@ impl Options {
 
     /// A program with `--log` and `--help` alone.
     pub(crate) fn new(summary: &'static str) -> Self {
-        let options = Self { mode: None, summary, declared: Vec::new() };
-        options
-            .option(
-                "--log LEVEL",
-                None,
-                "off, error, warn, info, debug or trace (default: $CAMPANA_LOG or info)",
-            )
-            .option("--help", None, "show this help")
+        Self { mode: None, summary, declared: Vec::new() }
     }
 
     /// A server, which has `--listen` and `--threads` too.
@@ -84,7 +77,14 @@ impl Options {
 
     /// Reads the process's arguments, and sets up logging. Ends the process if it was asked for help or for nonsense.
     pub(crate) fn parse(self) -> Arguments {
-        let arguments = Arguments { given: self.read(self.arguments()), options: self };
+        let options = self
+            .option(
+                "--log LEVEL",
+                None,
+                "off, error, warn, info, debug or trace; default: $CAMPANA_LOG or info",
+            )
+            .option("--help", None, "show this help");
+        let arguments = Arguments { given: options.read(options.arguments()), options };
         if arguments.has("--help") {
             arguments.options.print_help();
             std::process::exit(0);
@@ -174,10 +174,14 @@ impl Arguments {
         self.texts(name).last().map(|text| self.read(name, text))
     }
 
-    /// The value of an option that is a number of seconds, which may have a fraction.
+    /// The value of an option that is a number of seconds: more than zero, with a fraction if need be.
     pub(crate) fn seconds(&self, name: &str) -> Duration {
         let seconds: f64 = self.value(name);
-        Duration::try_from_secs_f64(seconds).unwrap_or_else(|error| self.reject(name, seconds, error))
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(Duration::ZERO) => self.reject(name, seconds, "it has to be more than zero"),
+            Ok(duration) => duration,
+            Err(error) => self.reject(name, seconds, error),
+        }
     }
 
     /// The addresses of `--listen`.

@@ -78,9 +78,9 @@ impl Acceptor {
         }
     }
 
-    /// Accepts all who wait, and stops listening.
-    pub(crate) fn finish(
-        mut self,
+    /// Accepts all who wait, before listening is [stopped](Self::close).
+    pub(crate) fn drain(
+        &mut self,
         context: &mut LoopContext,
         gate: &Gate,
         mut sink: impl FnMut(&mut LoopContext, Socket, Admission),
@@ -93,7 +93,11 @@ impl Acceptor {
                 break;
             }
         }
-        if let Some(retry) = self.retry.take() {
+    }
+
+    /// Stops listening.
+    pub(crate) fn close(self, context: &mut LoopContext) {
+        if let Some(retry) = self.retry {
             context.cancel(retry);
         }
         context.remove_channel(self.channel);

@@ -571,9 +571,13 @@ impl Core {
         }
     }
 
-    pub(crate) fn pause(&mut self) {
+    /// `broken`: the poller has reported an error before, and will not do it again.
+    pub(crate) fn pause(&mut self, broken: bool, now: u64) {
         if self.is_open() {
             self.set(PAUSED, true);
+            if broken || self.has(WRITE_FAILED) {
+                self.hung_up(now);
+            }
         }
     }
 
@@ -601,6 +605,16 @@ impl Core {
             self.hung_up_until = now.saturating_add(nanos(self.config.linger));
             self.set(DEADLINE_CHANGED, true);
         }
+    }
+
+    /// After the end of the input the poller reported an error, or that there is no output any more either.
+    pub(crate) fn gone(&mut self, error: Option<io::Error>) {
+        let reason = match error {
+            Some(error) => CloseReason::of_error(error),
+            None if self.has_pending() => CloseReason::Reset,
+            None => self.peaceful_reason(),
+        };
+        self.end(reason);
     }
 
     // ---- the end

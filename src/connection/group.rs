@@ -79,7 +79,7 @@ impl<H: Handler> Group<H> {
         if flags.has(Flags::WRITABLE) {
             context.with_table(|table, parts| table.writable(key, parts));
         }
-        if flags.has(Flags::ERROR) {
+        if flags.has(Flags::ERROR | Flags::HANG_UP) {
             context.with_table(|table, parts| table.hung_up(key, parts));
         }
         self.read(context, key);
@@ -105,7 +105,8 @@ impl<H: Handler> Group<H> {
                     self.run(context, key, |handler, state, conn| handler.on_read_closed(state, conn));
                     return context.with_table(|table, parts| {
                         table.entry_mut(key).core.end_if_finished();
-                        table.follow_up(key, parts);
+                        // A hang-up that came together with the end of the stream is not reported again.
+                        table.hung_up(key, parts);
                     });
                 }
                 Input::Nothing => return,

@@ -12,8 +12,8 @@ use crate::socket::Address;
 /// A connection, from any thread and for any time: cheap to clone, and it keeps nothing of the connection alive.
 ///
 /// What is called on it happens on the connection's loop, in the order in which one thread calls it. After the connection's
-/// end every call is an error; a call that crosses the end on its way is lost with the connection, as output that the peer
-/// never reads is.
+/// end [`send`](Self::send) is an error and the other calls do nothing. What is sent once the connection is being closed, or
+/// crosses its end on the way, is lost with it, as output that the peer never reads is.
 #[derive(Clone)]
 pub struct ConnectionHandle {
     loop_handle: LoopHandle,

@@ -141,7 +141,7 @@ impl TcpServer {
         self
     }
 
-    /// Calls `init` on each thread before its loop runs.
+    /// Calls `init` on each thread before its loop runs; so not at all without [`threads`](Self::threads).
     #[must_use]
     pub fn thread_init(mut self, init: impl Fn(&mut LoopContext) + Send + Sync + 'static) -> Self {
         let init: ThreadInit = Arc::new(init);

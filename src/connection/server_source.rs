@@ -129,6 +129,8 @@ pub(super) struct LoopSource<H: Handler> {
     shared: Arc<ServerShared>,
     stop_timer: Option<TimerId>,
     stopping: bool,
+    /// Nobody is accepted any more, and the connections know that the end is near.
+    announced: bool,
     /// Has reported that nothing of the server is left on this loop.
     finished: bool,
 }
@@ -150,6 +152,7 @@ pub(super) fn add_loop_source<H: Handler>(
         shared: Arc::clone(shared),
         stop_timer: None,
         stopping: false,
+        announced: false,
         finished: false,
     })
 }
@@ -163,15 +166,27 @@ impl<H: Handler> LoopSource<H> {
         self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
         if !self.stopping {
             self.stopping = true;
-            for acceptor in std::mem::take(&mut self.acceptors) {
-                let group = &mut self.group;
-                acceptor.finish(context, &self.shared.gate, |context, socket, admission| {
-                    adopt(group, context, socket, admission);
-                });
-            }
-            self.group.announce_stop(context);
+            self.stop_accepting(context);
         }
         self.finish_if_empty(context);
+    }
+
+    /// Takes in those who wait, one listener after the other, and tells all connections that the end is near.
+    fn stop_accepting(&mut self, context: &mut LoopContext) {
+        if self.announced {
+            return;
+        }
+        while let Some(acceptor) = self.acceptors.last_mut() {
+            let group = &mut self.group;
+            acceptor.drain(context, &self.shared.gate, |context, socket, admission| {
+                adopt(group, context, socket, admission);
+            });
+            if let Some(drained) = self.acceptors.pop() {
+                drained.close(context);
+            }
+        }
+        self.announced = true;
+        self.group.announce_stop(context);
     }
 
     pub(super) fn set_paused(&mut self, context: &mut LoopContext, paused: bool) {
@@ -185,7 +200,7 @@ impl<H: Handler> LoopSource<H> {
     }
 
     fn finish_if_empty(&mut self, context: &mut LoopContext) {
-        if !self.stopping || !self.group.is_empty() {
+        if !self.announced || !self.group.is_empty() {
             return;
         }
         if let Some(timer) = self.stop_timer.take() {
@@ -237,12 +252,19 @@ impl<H: Handler> Source for LoopSource<H> {
     }
 
     fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
-        self.group.on_deferred(context, key);
+        if key == LISTENER {
+            self.stop_accepting(context);
+        } else {
+            self.group.on_deferred(context, key);
+        }
         self.finish_if_empty(context);
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, _own: u32) {
         self.group.on_panic(context);
+        if self.stopping && !self.announced {
+            context.defer_to_source(self.own.index, LISTENER);
+        }
         self.finish_if_empty(context);
     }
 
@@ -288,9 +310,9 @@ pub(super) fn add_base_source<H: Handler>(
 
 impl<H: Handler> BaseSource<H> {
     pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
-        for acceptor in std::mem::take(&mut self.acceptors) {
-            let hand_over = self.hand_over();
-            acceptor.finish(context, &self.shared.gate, hand_over);
+        for mut acceptor in std::mem::take(&mut self.acceptors) {
+            acceptor.drain(context, &self.shared.gate, self.hand_over());
+            acceptor.close(context);
         }
         // Behind what has just been handed over to them. A loop that has ended has reported so.
         for worker in &self.workers {

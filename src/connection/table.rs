@@ -292,16 +292,17 @@ impl Table {
         }
     }
 
-    /// The poller reported an error, or that both directions are closed.
+    /// Looks whether the poller has reported an error, or that both directions are closed, and does what follows from it.
     pub(crate) fn hung_up(&mut self, key: u32, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
-        if entry.core.is_read_closed()
-            && let Some(Ok(Some(error))) = entry.socket.as_ref().map(Socket::take_error)
-        {
+        let flags = parts.channels.flags(entry.channel);
+        if entry.core.is_read_closed() && flags.has(Flags::ERROR | Flags::HANG_UP) {
             // No read will tell of it any more.
-            entry.core.end(CloseReason::of_error(error));
+            let error = entry.socket.as_ref().and_then(|socket| socket.take_error().ok()?);
+            entry.core.gone(error);
+        } else if flags.has(Flags::ERROR) {
+            entry.core.hung_up(parts.clock.nanos());
         }
-        entry.core.hung_up(parts.clock.nanos());
         self.follow_up(key, parts);
     }
 

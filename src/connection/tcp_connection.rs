@@ -158,8 +158,10 @@ impl<'a> TcpConnection<'a> {
     /// If the peer resets the connection meanwhile, it is kept for the [linger time](ConnectionConfig::linger) so that what was
     /// sent before can still be read. A close in good order is noticed when reading goes on, behind all that was sent before.
     pub fn pause_reading(&mut self) {
+        let now = self.context.clock().nanos();
         self.change(|entry, channels| {
-            entry.core.pause();
+            let broken = channels.flags(entry.channel).has(Flags::ERROR);
+            entry.core.pause(broken, now);
             channels.set(entry.channel, Flags::READING, !entry.core.is_paused());
         });
     }

@@ -430,7 +430,10 @@ impl Drop for EventLoop {
         self.settle();
         self.context.clock.read();
         for index in 0..self.sources.len() {
-            call(&mut self.sources, &mut self.context, index, |source, context| source.on_loop_end(context));
+            // A panic ends what the user's code was called for; the rest is told by the next call.
+            while !call(&mut self.sources, &mut self.context, index, |source, context| {
+                source.on_loop_end(context);
+            }) {}
         }
         for index in 0..self.sources.len() {
             self.context.remove_source(index);
@@ -480,30 +483,31 @@ fn call_ready(sources: &mut Sources, context: &mut LoopContext, source: u32, id:
     context.channels.requeue(id);
 }
 
+/// Calls into a source, if it is there. Answers whether that went without a panic.
 #[inline]
 fn call(
     sources: &mut Sources,
     context: &mut LoopContext,
     index: u32,
     run: impl FnOnce(&mut dyn Source, &mut LoopContext),
-) {
-    if let Some(source) = sources.get(index) {
-        guard(source, context, index, run);
-    }
+) -> bool {
+    sources.get(index).is_none_or(|source| guard(source, context, index, run))
 }
 
-/// Calls into a source, and tells it if that panicked.
+/// Calls into a source, and tells it if that panicked. Answers whether it didn't.
 #[inline]
 fn guard(
     source: &mut dyn Source,
     context: &mut LoopContext,
     index: u32,
     run: impl FnOnce(&mut dyn Source, &mut LoopContext),
-) {
-    if catch_unwind(AssertUnwindSafe(|| run(source, context))).is_err() {
+) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(|| run(source, context))).is_ok();
+    if !returned {
         report_panic(context, "callback");
         source.on_panic(context, index);
     }
+    returned
 }
 
 /// Runs a piece of user code that stands alone. Answers whether it returned.

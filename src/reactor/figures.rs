@@ -18,7 +18,7 @@ pub struct LoopFigures {
     pub events: u64,
     /// Events that named a channel which was closed earlier in the same batch.
     pub stale_events: u64,
-    /// Posted and deferred tasks that ran.
+    /// Tasks that ran: those posted by other threads, and those of [`run_later`](super::LoopContext::run_later).
     pub tasks: u64,
     /// Timers that fired.
     pub timers: u64,
@@ -30,7 +30,8 @@ pub struct LoopFigures {
     pub slow_callbacks: u64,
     /// The longest time that callbacks held the loop.
     ///
-    /// The clock is read after every sixteen events, and after each task and timer: what is named here is the longest such stretch.
+    /// The clock is read after every sixteen callbacks, and twice a turn: what is named here is the longest stretch between,
+    /// so that no single callback took longer.
     pub longest_callback: Duration,
     /// Channels that are registered now.
     pub channels: usize,

@@ -23,7 +23,8 @@ pub const SIGTERM: i32 = Signal::TERM.as_raw();
 
 impl LoopContext {
     /// Calls `callback` on this loop with the number of each of these signals that the process gets; several of a kind that come
-    /// close together count as one. While the channel that is returned exists, the signals don't do what they otherwise would.
+    /// close together count as one. From now on the signals don't do what they otherwise would, not even after the channel that is
+    /// returned has been closed or the loop has ended: they do nothing then.
     ///
     /// ```
     /// use campana::reactor::signal::{SIGINT, SIGTERM};

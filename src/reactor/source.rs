@@ -21,7 +21,7 @@ pub(crate) trait Source: Any {
     /// One of the calls above, or a task sent to the handler, panicked.
     fn on_panic(&mut self, context: &mut LoopContext, own: u32);
 
-    /// The loop ends. Nothing is called after it.
+    /// The loop ends. Nothing is called after it; but if it panicked it is called again, and must be nearer to its end then.
     fn on_loop_end(&mut self, _context: &mut LoopContext) {}
 
     /// The user's part, for [`HandlerHandle`](super::HandlerHandle).

@@ -360,7 +360,7 @@ proptest! {
                     }
                 }
                 Step::HungUp => core.hung_up(now),
-                Step::Pause => core.pause(),
+                Step::Pause => core.pause(false, 0),
                 Step::Resume => drop(core.resume()),
                 Step::ShutDown => core.shut_down(),
                 Step::Close => core.close(None, now),

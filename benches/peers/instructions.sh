@@ -1,0 +1,69 @@
+#!/bin/sh
+# Counts the user instructions of an echo of 64 bytes, for each kind of server: those of a run of N messages taken off
+# those of a run of 2 N, both under callgrind, so that what is done once cancels out. The counts repeat to within one per cent.
+#
+#   instructions.sh [KIND ...]        default: raw raw-deferred campana campana-now tokio
+#
+# Environment: MESSAGES (N, default 20000), BATCH (connections that send together, default 1 and 100), PEERS (the program),
+# LIMITS ("campana-now=250 campana=450": fail if the count at the largest batch exceeds it).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+messages=${MESSAGES:-20000}
+batches=${BATCH:-1 100}
+limits=${LIMITS:-}
+[ $# -gt 0 ] || set -- raw raw-deferred campana campana-now tokio
+
+if [ -z "${PEERS:-}" ]; then
+    (cd "$here" && cargo build --release --quiet)
+    target=$(cd "$here" && cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    PEERS=$target/release/peers
+fi
+
+work=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+# run KIND CONNECTIONS MESSAGES: prints the instructions of the server.
+run() {
+    : >"$work/out"
+    valgrind --tool=callgrind --callgrind-out-file="$work/callgrind" "$PEERS" serve "$1" --core 0 \
+        >"$work/out" 2>"$work/log" &
+    server=$!
+    until grep -q listening "$work/out"; do
+        kill -0 "$server" || { cat "$work/log" >&2; exit 1; }
+        sleep 0.1
+    done
+    address=$(sed 's/listening on //' "$work/out")
+    # On the server's own core the load has sent everything before the server reads anything.
+    "$PEERS" load --connect "$address" --connections "$2" --messages "$3" --lockstep --core 0 >/dev/null
+    kill -TERM "$server"
+    wait "$server" || true
+    server=
+    sed -n 's/.*Collected : *\([0-9]*\).*/\1/p' "$work/log"
+}
+
+header='| instructions a message |' line='| --- |'
+for batch in $batches; do
+    header="$header batch of $batch |" line="$line --- |"
+done
+printf '%s\n%s\n' "$header" "$line"
+
+failed=0
+for kind in "$@"; do
+    row="| $kind |"
+    for batch in $batches; do
+        once=$(run "$kind" "$batch" "$messages")
+        twice=$(run "$kind" "$batch" $((2 * messages)))
+        count=$(((twice - once + messages / 2) / messages))
+        row="$row $count |"
+    done
+    echo "$row"
+    for limit in $limits; do
+        if [ "${limit%%=*}" = "$kind" ] && [ "$count" -gt "${limit##*=}" ]; then
+            echo "$kind: $count instructions a message, and ${limit##*=} are allowed" >&2
+            failed=1
+        fi
+    done
+done
+exit "$failed"

@@ -1,0 +1,82 @@
+//! The services on campana.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use campana::reactor::LoopConfig;
+use campana::{Buffer, CloseReason, ConnectionId, EventLoop, Handler, TcpConnection, TcpServer};
+
+use super::{Service, announce, frame_length};
+
+/// How campana is configured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flavour {
+    Default,
+    WriteAtOnce,
+    BusyPoll,
+}
+
+pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result<()> {
+    let mut config = LoopConfig::default();
+    if flavour == Flavour::BusyPoll {
+        config.busy_poll = Duration::from_micros(50);
+    }
+    let mut event_loop = EventLoop::with_config(config)?;
+    let mut server = TcpServer::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), port))?.max_connections(20_000);
+    if flavour == Flavour::WriteAtOnce {
+        server = server.configure(|connection| connection.defer_output = 0);
+    }
+    let address = match service {
+        Service::Echo => {
+            let server = server.on_data(|conn, input| conn.send(input.take()));
+            server.start(&mut event_loop)?.local_addresses().first().cloned()
+        }
+        Service::Framed => {
+            let server = server.on_data(|conn, input| {
+                while let Some(length) = frame_length(input.peek()) {
+                    conn.send(input.take_n(length))?;
+                }
+                Ok(())
+            });
+            server.start(&mut event_loop)?.local_addresses().first().cloned()
+        }
+        Service::FanOut => {
+            let server = server.start_with(&mut event_loop, |_, _| FanOut::default())?;
+            server.local_addresses().first().cloned()
+        }
+    };
+    announce(address.and_then(|address| address.port()).unwrap_or(0));
+    event_loop.run()
+}
+
+/// Sends each line to all members.
+#[derive(Debug, Default)]
+struct FanOut {
+    members: Vec<ConnectionId>,
+}
+
+impl Handler for FanOut {
+    type State = ();
+
+    fn on_connect(&mut self, conn: &mut TcpConnection<'_>) {
+        self.members.push(conn.id());
+    }
+
+    fn on_data(&mut self, (): &mut (), conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+        while let Some(end) = input.find_eol() {
+            let line = input.take_n(end + 1);
+            for &member in &self.members {
+                if let Some(mut member) = conn.peer(member) {
+                    // A member that can't be sent to is about to leave.
+                    let _ = member.send(line);
+                }
+            }
+        }
+    }
+
+    fn on_close(&mut self, (): (), conn: &mut TcpConnection<'_>, _reason: CloseReason) {
+        let leaving = conn.id();
+        self.members.retain(|member| *member != leaving);
+    }
+}
