@@ -435,7 +435,7 @@ impl Core {
     fn write_failed(&mut self, reason: CloseReason, now: u64) {
         self.set(WRITE_FAILED, true);
         self.set(BLOCKED, false);
-        self.reason.get_or_insert(reason);
+        self.note_reason(reason, true);
         self.discard_output();
         if self.has(READ_CLOSED) {
             self.end(CloseReason::Reset);
@@ -648,16 +648,25 @@ impl Core {
         self.set(DEADLINE_CHANGED, true);
     }
 
-    /// Ends the connection now. The first reason that was given for its end stands.
+    /// Ends the connection now.
     pub(crate) fn end(&mut self, reason: CloseReason) {
         if self.has(ENDED) {
             return;
         }
-        self.reason.get_or_insert(reason);
+        let is_failure = self.has_pending() || matches!(reason, CloseReason::HandlerPanicked);
+        self.note_reason(reason, is_failure);
         self.discard_output();
         self.input = None;
         self.set(ENDED, true);
         self.mark_due(Due::CLOSE);
+    }
+
+    /// The first reason stands, unless it is a close in good order that then failed.
+    fn note_reason(&mut self, reason: CloseReason, is_failure: bool) {
+        let was_peaceful = matches!(self.reason, Some(CloseReason::Local | CloseReason::Peer));
+        if self.reason.is_none() || (was_peaceful && is_failure) {
+            self.reason = Some(reason);
+        }
     }
 
     pub(crate) fn take_reason(&mut self) -> CloseReason {
@@ -698,12 +707,10 @@ impl Core {
             return Expired::Nothing;
         }
         if self.linger_until <= now {
-            if self.has_pending()
-                && matches!(self.reason, None | Some(CloseReason::Local | CloseReason::Peer))
-            {
-                self.reason = Some(CloseReason::TimedOut(Deadline::Linger));
-            }
-            self.end(self.peaceful_reason());
+            let lingers = self.has_pending();
+            let reason =
+                if lingers { CloseReason::TimedOut(Deadline::Linger) } else { self.peaceful_reason() };
+            self.end(reason);
             return Expired::Changed;
         }
         if self.hung_up_until <= now {
