@@ -43,7 +43,9 @@ pub struct TcpServer {
 #[non_exhaustive]
 pub enum Spread {
     /// Each loop has a listener of its own on each TCP address (SO_REUSEPORT), and the kernel spreads connections by a hash of
-    /// their addresses. Unix addresses, of which there can be one listener only, are handed over one loop after the other.
+    /// their addresses. Where there can be one listener only, its connections are handed over to one loop after the other: on
+    /// Unix addresses, and on a listener that another user bound, as a service manager does, or this process before it gave
+    /// up its privileges.
     #[default]
     ListenerPerLoop,
     /// The base loop accepts, and hands over to one loop after the other.

@@ -406,11 +406,28 @@ pub(super) fn spread_listeners(
             continue;
         }
         let siblings: io::Result<Vec<Listener>> = (1..loops).map(|_| listener.share()).collect();
-        for (of_loop, listener) in of_loops.iter_mut().zip(std::iter::once(listener).chain(siblings?)) {
+        let siblings = match siblings {
+            Err(error) if is_refused(&error) => {
+                let address = listener.local_address()?;
+                log::info!(
+                    "{address} can't have a listener for each loop, its connections are handed over: {error}"
+                );
+                of_base.push(listener);
+                continue;
+            }
+            siblings => siblings?,
+        };
+        for (of_loop, listener) in of_loops.iter_mut().zip(std::iter::once(listener).chain(siblings)) {
             of_loop.push(listener);
         }
     }
     Ok((of_base, of_loops))
+}
+
+/// Whether the system lets no other socket join a listener, as when another user bound it: a service manager, or this process
+/// before it gave up its privileges.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 pub(super) fn downcast<S: Source>(source: &mut dyn Source) -> Option<&mut S> {

@@ -17,9 +17,9 @@ pub trait EventSource<D>: 'static {
     /// Called on the loop's thread while the descriptor is ready for something that the channel is interested in.
     ///
     /// Readiness is remembered: until an operation on `device` has said `WouldBlock` and the channel has been told so by
-    /// [`Channel::clear_readable`] or [`Channel::clear_writable`], the call is repeated in the next turn, with no system call
-    /// in between and after everything else has had its turn. A callback may therefore stop half-way, which is how a read
-    /// budget is kept. It may also be called when nothing is there to be done: a first operation that says `WouldBlock` is
+    /// [`Channel::clear_readable`] or [`Channel::clear_writable`], the call is repeated, no later than in the next turn and after
+    /// every other channel that was ready has been called. A callback may therefore stop half-way, which is how a read budget
+    /// is kept. It may also be called when nothing is there to be done: a first operation that says `WouldBlock` is
     /// normal.
     ///
     /// It is called as well, once, when the descriptor reports an error or a hang-up, whatever the interest is then.

@@ -334,6 +334,11 @@ impl LoopContext {
             || !self.removed_sources.is_empty()
     }
 
+    /// Takes out what is left of the timers.
+    pub(super) fn take_timers(&mut self) -> impl Iterator<Item = TimerTask> + use<> {
+        std::mem::replace(&mut self.timers, TimerQueue::new()).into_payloads()
+    }
+
     pub(super) fn drop_locals(&mut self) -> Vec<(TypeId, Box<dyn Any>)> {
         std::mem::take(&mut self.locals)
     }

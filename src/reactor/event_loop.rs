@@ -189,13 +189,19 @@ impl EventLoop {
     }
 
     fn poll(&mut self, longest_wait: Option<Duration>) -> io::Result<()> {
-        let wait =
+        let mut wait =
             if self.context.has_work() { Some(Duration::ZERO) } else { self.longest_sleep(longest_wait)? };
         if wait.is_some_and(|wait| wait.is_zero()) {
             return self.poll_for(wait);
         }
-        if !self.config.busy_poll.is_zero() && self.spin()? {
-            return Ok(());
+        if !self.config.busy_poll.is_zero() {
+            let spun =
+                longest_wait.map_or(self.config.busy_poll, |longest| longest.min(self.config.busy_poll));
+            if self.spin(spun)? {
+                return Ok(());
+            }
+            // The deadlines have come nearer meanwhile.
+            wait = self.longest_sleep(longest_wait.map(|longest| longest - spun))?;
         }
         self.shared.wake.announce_sleep();
         let must_not_block = !self.tasks.is_empty() || self.shared.quit.load(Ordering::Acquire);
@@ -215,10 +221,9 @@ impl EventLoop {
         }
     }
 
-    /// Polls without blocking for the configured time. Answers whether something came up.
-    fn spin(&mut self) -> io::Result<bool> {
+    /// Polls without blocking for so long. Answers whether something came up.
+    fn spin(&mut self, time: Duration) -> io::Result<bool> {
         let began = Instant::now();
-        let end = began + self.config.busy_poll;
         let deadline = self.context.timers.next_deadline();
         loop {
             self.poll_for(Some(Duration::ZERO))?;
@@ -228,7 +233,7 @@ impl EventLoop {
             if !self.events.is_empty() || !self.tasks.is_empty() || timer_is_due || quits {
                 return Ok(true);
             }
-            if now >= end {
+            if now.saturating_duration_since(began) >= time {
                 return Ok(false);
             }
         }
@@ -346,9 +351,12 @@ impl EventLoop {
                     let missed = now.saturating_sub(deadline) / period;
                     let next = deadline.saturating_add(period.saturating_mul(missed.saturating_add(1)));
                     // An error hands back the task of a timer that has been cancelled while it ran.
-                    drop(context.timers.reinsert(id, next, TimerTask::Every { period, task }));
+                    if let Err(ended) = context.timers.reinsert(id, next, TimerTask::Every { period, task }) {
+                        contain(context, "destructor", |_| drop(ended));
+                    }
                 } else {
                     context.timers.finish(id);
+                    contain(context, "destructor", |_| drop(task));
                 }
             }
             TimerTask::Source { source, key } => {
@@ -391,8 +399,15 @@ impl EventLoop {
                 }
                 Work::Source(id, task) => {
                     settle(&mut self.sources, &mut self.context);
-                    if let Some(source) = self.sources.by_id(id) {
-                        guard(source, &mut self.context, id.index, |source, context| task(source, context));
+                    match self.sources.by_id(id) {
+                        Some(source) => {
+                            guard(source, &mut self.context, id.index, |source, context| {
+                                task(source, context)
+                            });
+                        }
+                        None => {
+                            contain(&mut self.context, "destructor", |_| drop(task));
+                        }
                     }
                 }
             }
@@ -443,6 +458,9 @@ impl Drop for EventLoop {
             contain(&mut self.context, "destructor", |_| drop(task));
         }
         while let Some(task) = self.context.local_tasks.pop_front() {
+            contain(&mut self.context, "destructor", |_| drop(task));
+        }
+        for task in self.context.take_timers() {
             contain(&mut self.context, "destructor", |_| drop(task));
         }
         for local in self.context.drop_locals() {

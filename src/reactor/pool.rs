@@ -80,13 +80,13 @@ impl LoopPool {
     pub fn with_config(base: &LoopHandle, config: PoolConfig) -> io::Result<Self> {
         let mut pool =
             Self { base: base.clone(), loops: Vec::new(), threads: Vec::new(), turn: AtomicUsize::new(0) };
-        let (report, reports) = crossbeam_channel::bounded(1);
         for number in 0..config.threads {
             let name = format!("{}-{number}", config.name);
             let cpu = (!config.pin_to.is_empty()).then(|| config.pin_to[number % config.pin_to.len()]);
             let loop_config = LoopConfig { name: Some(name.clone()), ..config.event_loop.clone() };
             let init = config.init.clone();
-            let report = report.clone();
+            // One for each thread, so that a thread that ends without a word isn't waited for.
+            let (report, reports) = crossbeam_channel::bounded(1);
             let thread = Builder::new().name(name).spawn(move || {
                 let mut event_loop = match start(cpu, loop_config) {
                     Ok(event_loop) => event_loop,

@@ -237,6 +237,11 @@ impl<T> TimerQueue<T> {
         }
     }
 
+    /// Ends all timers; their payloads come in no particular order.
+    pub(crate) fn into_payloads(self) -> impl Iterator<Item = T> {
+        self.entries.into_iter().filter_map(|entry| entry.payload)
+    }
+
     /// Gives the memory back that a peak left behind, if no timer is pending or running. Ids stay dead.
     pub(crate) fn shrink(&mut self) {
         if self.len > 0 || self.entries.capacity() <= KEPT_ENTRIES {
