@@ -47,9 +47,8 @@ fn report_throughput(context: &mut LoopContext, every: Duration, received: Arc<R
             (received.bytes.load(Ordering::Relaxed), received.chunks.load(Ordering::Relaxed));
         let seconds = (context.now() - before).as_secs_f64();
         let (new_bytes, new_chunks) = (bytes - bytes_before, chunks - chunks_before);
-        if new_chunks > 0 {
+        if let Some(mean) = new_bytes.checked_div(new_chunks) {
             let mib = new_bytes as f64 / f64::from(1 << 20) / seconds;
-            let mean = new_bytes / new_chunks;
             log::info!("{mib:.3} MiB/s, {:.0} chunks/s of {mean} bytes", new_chunks as f64 / seconds);
         }
         (bytes_before, chunks_before, before) = (bytes, chunks, context.now());

@@ -128,6 +128,8 @@ pub(super) struct LoopSource<H: Handler> {
     acceptors: Vec<Acceptor>,
     shared: Arc<ServerShared>,
     stop_timer: Option<TimerId>,
+    /// When what is left is closed by force, in nanoseconds of the loop's clock.
+    stop_at: u64,
     stopping: bool,
     /// Nobody is accepted any more, and the connections know that the end is near.
     announced: bool,
@@ -151,6 +153,7 @@ pub(super) fn add_loop_source<H: Handler>(
         acceptors: start_accepting(context, own, listeners, failure),
         shared: Arc::clone(shared),
         stop_timer: None,
+        stop_at: u64::MAX,
         stopping: false,
         announced: false,
         finished: false,
@@ -159,11 +162,14 @@ pub(super) fn add_loop_source<H: Handler>(
 
 impl<H: Handler> LoopSource<H> {
     pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
-        if let Some(timer) = self.stop_timer.take() {
-            context.cancel(timer);
-        }
         let deadline = context.clock().after(deadline);
-        self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
+        if deadline < self.stop_at {
+            self.stop_at = deadline;
+            if let Some(timer) = self.stop_timer.take() {
+                context.cancel(timer);
+            }
+            self.stop_timer = Some(context.set_source_timer(self.own.index, STOP, deadline));
+        }
         if !self.stopping {
             self.stopping = true;
             self.stop_accepting(context);
@@ -187,6 +193,10 @@ impl<H: Handler> LoopSource<H> {
         }
         self.announced = true;
         self.group.announce_stop(context);
+        if self.stop_at <= context.clock().nanos() {
+            // The deadline has passed while this was held up.
+            self.group.end_all(context);
+        }
     }
 
     pub(super) fn set_paused(&mut self, context: &mut LoopContext, paused: bool) {
@@ -243,6 +253,7 @@ impl<H: Handler> Source for LoopSource<H> {
 
     fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {
         if key == STOP {
+            self.stop_timer = None;
             self.group.end_all(context);
         } else if key & LISTENER == 0 {
             self.group.on_timer(context, key, timer);

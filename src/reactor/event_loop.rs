@@ -444,11 +444,15 @@ impl Drop for EventLoop {
         self.shared.alive.store(false, Ordering::Release);
         self.settle();
         self.context.clock.read();
-        for index in 0..self.sources.len() {
+        let mut index = 0;
+        while index < self.sources.len() {
             // A panic ends what the user's code was called for; the rest is told by the next call.
             while !call(&mut self.sources, &mut self.context, index, |source, context| {
                 source.on_loop_end(context);
             }) {}
+            // What the last callbacks have started ends as well.
+            self.settle();
+            index += 1;
         }
         for index in 0..self.sources.len() {
             self.context.remove_source(index);

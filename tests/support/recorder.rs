@@ -83,6 +83,11 @@ impl Log {
         self.shared.events.lock().unwrap().iter().map(|(_, event)| event.to_string()).collect()
     }
 
+    fn last_lines(&self) -> Vec<String> {
+        let lines = self.lines();
+        lines[lines.len().saturating_sub(30)..].to_vec()
+    }
+
     /// One connection's events as text.
     pub(crate) fn lines_of(&self, wanted: ConnectionId) -> Vec<String> {
         let events = self.shared.events.lock().unwrap();
@@ -144,7 +149,7 @@ impl Log {
         let end = Instant::now() + PATIENCE;
         while !condition(self) {
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "waited in vain for {what}; the log is {:#?}", self.lines());
+            assert!(!left.is_zero(), "waited in vain for {what}; the log ends with {:#?}", self.last_lines());
             let events = self.shared.events.lock().unwrap();
             drop(self.shared.news.wait_timeout(events, left.min(Duration::from_millis(20))));
         }

@@ -221,12 +221,13 @@ pub(crate) fn small_buffers() -> SocketOptions {
     SocketOptions::new().send_buffer_size(8 * 1024).recv_buffer_size(8 * 1024)
 }
 
-/// A raw client with a small receive buffer, which has to be set before it connects.
+/// A raw client with small buffers, which have to be set before it connects.
 #[track_caller]
 pub(crate) fn connect_narrow(address: SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
     let socket = socket.unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
+    socket.set_send_buffer_size(8 * 1024).unwrap();
     socket.connect(&address.into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
