@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::admission::{Admission, Gate};
-use crate::reactor::{ChannelId, Flags, LoopContext, TimerId};
+use crate::reactor::{ChannelId, Flags, LoopContext, RateLimit, TimerId};
 use crate::socket::{Listener, Socket};
 
 /// How many connections are accepted before the loop's other work has its turn.
@@ -27,7 +27,7 @@ pub(crate) struct Acceptor {
     /// Given up to accept one connection more when descriptors have run out, so that it can be refused at least.
     reserve: Option<OwnedFd>,
     exhausted_since: Option<u64>,
-    last_log: Option<u64>,
+    log_limit: RateLimit,
     retry: Option<TimerId>,
 }
 
@@ -49,7 +49,7 @@ impl Acceptor {
             key,
             reserve,
             exhausted_since: None,
-            last_log: None,
+            log_limit: RateLimit::default(),
             retry: None,
         })
     }
@@ -142,8 +142,7 @@ impl Acceptor {
         gate.count_error();
         let now = context.clock().nanos();
         let since = *self.exhausted_since.get_or_insert(now);
-        if self.last_log.is_none_or(|last| now.saturating_sub(last) >= 1_000_000_000) {
-            self.last_log = Some(now);
+        if self.log_limit.allows(now) {
             log::error!("accepting fails, and is tried again: {error}");
         }
         let descriptors = matches!(errno, Some(Errno::MFILE | Errno::NFILE));

@@ -128,6 +128,7 @@ impl TcpClient {
             retries_first: self.retry.is_some(),
             reconnect: self.reconnect,
             phase: Phase::Waiting,
+            connected_at: 0,
             attempt: 0,
             deadline: None,
             pause: None,
@@ -247,6 +248,8 @@ struct ClientSource<H: Handler> {
     retries_first: bool,
     reconnect: bool,
     phase: Phase,
+    /// In nanoseconds of the loop's clock.
+    connected_at: u64,
     /// Tells the answer to an old look-up from one that is waited for.
     attempt: u64,
     deadline: Option<TimerId>,
@@ -373,6 +376,7 @@ impl<H: Handler> ClientSource<H> {
         };
         self.cancel_timers(context);
         self.retries.succeeded();
+        self.connected_at = context.clock().nanos();
         self.phase = Phase::Connected;
         match self.group.add(context, socket, peer) {
             Ok(id) => {
@@ -409,7 +413,8 @@ impl<H: Handler> ClientSource<H> {
         }
         self.shared.lock().connection = None;
         self.phase = Phase::Waiting;
-        match self.reconnect.then(|| self.retries.failed()).flatten() {
+        let lasted = Duration::from_nanos(context.clock().nanos().saturating_sub(self.connected_at));
+        match self.reconnect.then(|| self.retries.lost(lasted)).flatten() {
             Some(delay) => {
                 // Once it has been connected, a failure to connect again is no reason to give up.
                 self.retries_first = true;

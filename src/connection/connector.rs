@@ -174,29 +174,47 @@ impl Default for Backoff {
 #[derive(Debug)]
 pub(super) struct Retries {
     backoff: Option<Backoff>,
+    /// Failures in a row, after which the client may give up.
     failures: u32,
+    /// How often the delay has doubled. A connection that was lost at once doesn't start it over.
+    doublings: u32,
     random: u64,
 }
 
+/// A connection that lasted so long is no sign of trouble.
+const LASTING: Duration = Duration::from_secs(10);
+
 impl Retries {
     pub(super) fn new(backoff: Option<Backoff>) -> Self {
-        Self { backoff, failures: 0, random: RandomState::new().build_hasher().finish() | 1 }
+        Self { backoff, failures: 0, doublings: 0, random: RandomState::new().build_hasher().finish() | 1 }
     }
 
     /// One more failure: when to try again, if at all.
     pub(super) fn failed(&mut self) -> Option<Duration> {
-        let backoff = self.backoff?;
         self.failures = self.failures.saturating_add(1);
-        if backoff.attempts.is_some_and(|attempts| self.failures >= attempts) {
-            return None;
-        }
-        let doubled = backoff.initial.saturating_mul(1 << (self.failures - 1).min(20));
-        let delay = doubled.min(backoff.longest);
-        Some(delay - delay / 2 * (self.next_random() % 1024) as u32 / 1024)
+        let attempts = self.backoff?.attempts;
+        if attempts.is_some_and(|attempts| self.failures >= attempts) { None } else { self.next_delay() }
     }
 
+    /// The client is connected.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
+    }
+
+    /// A connection has ended that had lasted for some time: when to connect again.
+    pub(super) fn lost(&mut self, lasted: Duration) -> Option<Duration> {
+        if lasted >= LASTING {
+            self.doublings = 0;
+        }
+        self.next_delay()
+    }
+
+    fn next_delay(&mut self) -> Option<Duration> {
+        let backoff = self.backoff?;
+        let doubled = backoff.initial.saturating_mul(1 << self.doublings.min(20));
+        self.doublings = self.doublings.saturating_add(1);
+        let delay = doubled.min(backoff.longest);
+        Some(delay - delay / 2 * (self.next_random() % 1024) as u32 / 1024)
     }
 
     /// Marsaglia's xorshift: there is nothing to be guessed here.
@@ -248,15 +266,20 @@ mod tests {
         let backoff =
             Backoff { initial: Duration::from_millis(100), longest: Duration::from_secs(1), attempts: None };
         let mut retries = Retries::new(Some(backoff));
-        for full in [100, 200, 400, 800, 1000, 1000] {
-            let delay = retries.failed().unwrap();
-            let full = Duration::from_millis(full);
+        let check = |delay: Option<Duration>, full| {
+            let (delay, full) = (delay.unwrap(), Duration::from_millis(full));
             assert!(delay <= full && delay >= full / 2, "{delay:?} of {full:?}");
+        };
+        for full in [100, 200, 400, 800, 1000, 1000] {
+            check(retries.failed(), full);
         }
         retries.succeeded();
-        assert!(retries.failed().unwrap() <= Duration::from_millis(100));
+        check(retries.lost(LASTING), 100);
+        retries.succeeded();
+        check(retries.lost(Duration::ZERO), 200);
+        check(retries.failed(), 400);
         for _ in 0..100 {
-            assert!(retries.failed().is_some());
+            check(retries.failed().map(|_| Duration::from_secs(1)), 1000);
         }
     }
 
@@ -265,6 +288,9 @@ mod tests {
         let mut retries = Retries::new(Some(Backoff { attempts: Some(2), ..Backoff::default() }));
         assert!(retries.failed().is_some());
         assert!(retries.failed().is_none());
+        retries.succeeded();
+        assert!(retries.lost(LASTING).is_some(), "a lost connection is no failed attempt");
+        assert!(retries.failed().is_some());
         assert!(Retries::new(None).failed().is_none());
     }
 }

@@ -143,7 +143,8 @@ impl TcpServer {
         self
     }
 
-    /// Calls `init` on each thread before its loop runs; so not at all without [`threads`](Self::threads).
+    /// Calls `init` on each thread before its loop runs; without [`threads`](Self::threads) with the loop that the server is
+    /// started on.
     #[must_use]
     pub fn thread_init(mut self, init: impl Fn(&mut LoopContext) + Send + Sync + 'static) -> Self {
         let init: ThreadInit = Arc::new(init);
@@ -225,6 +226,9 @@ impl TcpServer {
         let handle = ServerHandle::new(Arc::clone(&shared));
 
         if self.pool.threads == 0 {
+            if let Some(init) = &self.pool.init {
+                init(context);
+            }
             let source = add_loop_source(context, &handle, self.connection, listeners, &make)?;
             shared.workers_started(&[context.own_source_handle::<H>(source)]);
             handle.started(source);

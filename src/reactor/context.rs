@@ -11,6 +11,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::channel::{Channels, Flags, OWN_DESCRIPTOR, Registered};
+use super::rate_limit::RateLimit;
 use super::source::{Source, SourceId};
 use super::timers::{TimerId, TimerQueue};
 use super::{Channel, ChannelId, EventSource, HandlerHandle, LoopHandle};
@@ -30,6 +31,7 @@ pub struct LoopContext {
     pub(super) flush_hooks: Vec<fn(&mut LoopContext)>,
     pub(super) new_sources: Vec<(SourceId, Box<dyn Source>)>,
     pub(super) removed_sources: Vec<u32>,
+    pub(super) panic_log_limit: RateLimit,
     source_ids: SourceIds,
     locals: Vec<(TypeId, Box<dyn Any>)>,
     handle: LoopHandle,
@@ -47,6 +49,7 @@ impl LoopContext {
             flush_hooks: Vec::new(),
             new_sources: Vec::new(),
             removed_sources: Vec::new(),
+            panic_log_limit: RateLimit::default(),
             source_ids: SourceIds::default(),
             locals: Vec::new(),
             handle,

@@ -17,6 +17,7 @@ use rustix::time::{
 use super::context::TimerTask;
 use super::figures::Counters;
 use super::handle::{Shared, Task, Tasks, Work};
+use super::rate_limit::RateLimit;
 use super::source::{Source, Sources};
 use super::timers::TimerId;
 use super::wake::WakeFlag;
@@ -115,8 +116,12 @@ impl EventLoop {
             counters: Counters::default(),
         });
         let context = LoopContext::new(poll, LoopHandle::new(Arc::clone(&shared)));
-        let meter =
-            Meter { stretch_began: context.now(), calls: 0, slow: config.slow_callback, last_log: None };
+        let meter = Meter {
+            stretch_began: context.now(),
+            calls: 0,
+            slow: config.slow_callback,
+            log_limit: RateLimit::default(),
+        };
         Ok(Self {
             sources: Sources::default(),
             context,
@@ -543,9 +548,10 @@ fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopCont
 
 #[cold]
 fn report_panic(context: &mut LoopContext, what: &str) {
-    let handle = context.handle();
-    handle.counters().panics.add(1);
-    log::error!("loop {}: a {what} panicked; the loop goes on", handle.name());
+    context.handle().counters().panics.add(1);
+    if context.panic_log_limit.allows(context.clock.nanos()) {
+        log::error!("loop {}: a {what} panicked; the loop goes on", context.handle().name());
+    }
 }
 
 /// Measures how long callbacks hold the loop, in stretches of sixteen.
@@ -553,7 +559,7 @@ struct Meter {
     stretch_began: Instant,
     calls: u32,
     slow: Duration,
-    last_log: Option<Instant>,
+    log_limit: RateLimit,
 }
 
 impl Meter {
@@ -577,9 +583,7 @@ impl Meter {
         }
         if took >= self.slow {
             counters.slow_callbacks.add(1);
-            if self.last_log.is_none_or(|last| now.saturating_duration_since(last) >= Duration::from_secs(1))
-            {
-                self.last_log = Some(now);
+            if self.log_limit.allows(context.clock.nanos()) {
                 log::warn!("loop {}: callbacks held the loop for {took:?}", context.handle().name());
             }
         }

@@ -10,6 +10,7 @@ mod event_loop;
 mod figures;
 mod handle;
 mod pool;
+mod rate_limit;
 #[cfg(feature = "signal")]
 pub mod signal;
 mod source;
@@ -28,4 +29,5 @@ pub use udp::{Datagram, Datagrams, DatagramsIter, UdpChannel, UdpHandle, UdpOpti
 
 pub(crate) use channel::{Channels, Flags};
 pub(crate) use context::Parts;
+pub(crate) use rate_limit::RateLimit;
 pub(crate) use source::{Source, SourceId};
