@@ -395,28 +395,30 @@ pub(crate) enum TimerTask {
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
-    pub(super) now: Instant,
+    now: Instant,
+    /// `now` as a number: it is asked for several times a message, and read but once a few.
+    nanos: u64,
 }
 
 impl Clock {
     fn new() -> Self {
         let now = Instant::now();
-        Self { epoch: now, now }
+        Self { epoch: now, now, nanos: 0 }
     }
 
     pub(super) fn read(&mut self) -> Instant {
         self.now = Instant::now();
+        self.nanos = self.nanos_of(self.now);
         self.now
     }
 
     /// The loop's time.
     #[inline]
     pub(crate) fn nanos(&self) -> u64 {
-        self.nanos_of(self.now)
+        self.nanos
     }
 
     /// A time before the loop was made counts as that moment. The number lasts for 584 years.
-    #[inline]
     pub(crate) fn nanos_of(&self, time: Instant) -> u64 {
         let since = time.saturating_duration_since(self.epoch);
         since.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(since.subsec_nanos()))
