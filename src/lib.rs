@@ -95,6 +95,9 @@ pub use connection::{
 pub use reactor::{EventLoop, HandlerHandle, LoopContext, LoopHandle, TimerId};
 pub use socket::Address;
 
+/// What a loop keeps for the layer above it. The reactor has a place for it and doesn't know what it is.
+pub(crate) type Upper = connection::Table;
+
 /// The pages of `docs`, so that the Rust in them is compiled and run with the other doc tests.
 #[cfg(doctest)]
 mod pages {

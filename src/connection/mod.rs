@@ -36,4 +36,5 @@ pub use server::{Spread, TcpServer};
 pub use server_handle::ServerHandle;
 pub use stats::ConnectionStats;
 pub use table::ConnectionId;
+pub(crate) use table::Table;
 pub use tcp_connection::TcpConnection;

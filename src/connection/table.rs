@@ -111,20 +111,35 @@ pub(crate) enum Lent {
 const MOVED_TO_SCRATCH: usize = 4 * 1024;
 
 impl Table {
-    /// The table of a loop, made with the first connection.
+    /// The table of a loop, made when it is first asked for.
+    #[inline]
     pub(crate) fn of(context: &mut LoopContext) -> &mut Self {
-        context.local_or_insert_with(|context| {
-            static LOOPS: AtomicU32 = AtomicU32::new(0);
-            context.add_flush_hook(flush_all);
-            Self {
-                loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
-                next_generation: 0,
-                entries: Slab::new(),
-                scratch: Buffer::new(),
-                lender: Lender::default(),
-                flush_list: Vec::new(),
-            }
-        })
+        Self::split(context).0
+    }
+
+    #[inline]
+    fn split(context: &mut LoopContext) -> (&mut Self, Parts<'_>) {
+        if context.upper().is_none() {
+            Self::make(context);
+        }
+        match context.split_upper() {
+            Some(table_and_parts) => table_and_parts,
+            None => unreachable!("the table has just been made"),
+        }
+    }
+
+    #[cold]
+    fn make(context: &mut LoopContext) {
+        static LOOPS: AtomicU32 = AtomicU32::new(0);
+        context.add_flush_hook(flush_all);
+        context.set_upper(Self {
+            loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
+            next_generation: 0,
+            entries: Slab::new(),
+            scratch: Buffer::new(),
+            lender: Lender::default(),
+            flush_list: Vec::new(),
+        });
     }
 
     pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
@@ -488,11 +503,8 @@ impl LoopContext {
     /// Runs something on this loop's connections with the parts of the loop that it needs.
     #[inline]
     pub(crate) fn with_table<R>(&mut self, run: impl FnOnce(&mut Table, &mut Parts<'_>) -> R) -> R {
-        Table::of(self);
-        match self.split::<Table>() {
-            Some((table, mut parts)) => run(table, &mut parts),
-            None => unreachable!("the table has just been made"),
-        }
+        let (table, mut parts) = Table::split(self);
+        run(table, &mut parts)
     }
 }
 

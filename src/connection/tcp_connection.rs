@@ -277,7 +277,7 @@ impl<'a> TcpConnection<'a> {
     }
 
     fn table(&self) -> &Table {
-        match self.context.local_if_any() {
+        match self.context.upper() {
             Some(table) => table,
             None => unreachable!("a loop with a connection has a table"),
         }

@@ -15,6 +15,7 @@ use super::rate_limit::RateLimit;
 use super::source::{Source, SourceId};
 use super::timers::{TimerId, TimerQueue};
 use super::{Channel, ChannelId, EventSource, HandlerHandle, LoopHandle};
+use crate::Upper;
 
 /// What a callback gets of its loop: timers, tasks, channels and, from the layer above, connections.
 ///
@@ -34,6 +35,9 @@ pub struct LoopContext {
     pub(super) panic_log_limit: RateLimit,
     source_ids: SourceIds,
     locals: Vec<(TypeId, Box<dyn Any>)>,
+    /// What the layer above keeps for this loop: like a local, but every message needs it several times, so that it isn't
+    /// searched for.
+    upper: Option<Box<Upper>>,
     handle: LoopHandle,
 }
 
@@ -52,6 +56,7 @@ impl LoopContext {
             panic_log_limit: RateLimit::default(),
             source_ids: SourceIds::default(),
             locals: Vec::new(),
+            upper: None,
             handle,
         }
     }
@@ -227,6 +232,29 @@ impl LoopContext {
         Some((downcast(&mut self.locals[index].1), parts))
     }
 
+    /// What the layer above keeps for this loop.
+    #[inline]
+    pub(crate) fn upper(&self) -> Option<&Upper> {
+        self.upper.as_deref()
+    }
+
+    /// The same to be changed, and the rest of what an operation on it needs, borrowed apart.
+    #[inline]
+    pub(crate) fn split_upper(&mut self) -> Option<(&mut Upper, Parts<'_>)> {
+        let parts = Parts {
+            channels: &mut self.channels,
+            deferred: &mut self.deferred,
+            timers: &mut self.timers,
+            clock: &self.clock,
+        };
+        Some((self.upper.as_deref_mut()?, parts))
+    }
+
+    /// Gives the layer above its place. It does that once.
+    pub(crate) fn set_upper(&mut self, upper: Upper) {
+        self.upper = Some(Box::new(upper));
+    }
+
     #[inline]
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
@@ -342,8 +370,10 @@ impl LoopContext {
         std::mem::replace(&mut self.timers, TimerQueue::new()).into_payloads()
     }
 
-    pub(super) fn drop_locals(&mut self) -> Vec<(TypeId, Box<dyn Any>)> {
-        std::mem::take(&mut self.locals)
+    pub(super) fn drop_locals(&mut self) -> impl Iterator<Item = Box<dyn Any>> + use<> {
+        let locals = std::mem::take(&mut self.locals);
+        let upper = self.upper.take().map(|upper| upper as Box<dyn Any>);
+        upper.into_iter().chain(locals.into_iter().map(|(_, local)| local))
     }
 }
 
