@@ -14,7 +14,9 @@ use super::group::Group;
 use super::handler::{Callbacks, closure_setters};
 use super::server_source::downcast;
 use super::{CloseReason, ConnectError, ConnectionConfig, ConnectionHandle, Handler, TcpConnection};
-use crate::reactor::{ChannelId, Flags, HandlerHandle, LoopContext, LoopHandle, Source, SourceId, TimerId};
+use crate::reactor::{
+    ChannelId, Flags, HandlerHandle, LoopContext, LoopHandle, Ready, Source, SourceId, TimerId,
+};
 use crate::socket::{Address, Socket, SocketOptions};
 
 /// A client on its way: configured, and not started yet.
@@ -460,10 +462,10 @@ impl<H: Handler> ClientSource<H> {
 }
 
 impl<H: Handler> Source for ClientSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
-        match context.channel_key(channel) {
-            Some(CLIENT) => self.connecting_is_ready(context),
-            _ => self.group.on_ready(context, channel),
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        match ready.key {
+            CLIENT => self.connecting_is_ready(context),
+            _ => self.group.on_ready(context, ready),
         }
     }
 

@@ -554,11 +554,13 @@ impl Core {
         Received::Ended
     }
 
-    /// Takes note of what the handler left unread. Too much of it ends the connection.
-    pub(crate) fn check_unread(&mut self, unread: usize) {
+    /// Keeps what the handler left unread. Too much of it ends the connection.
+    pub(crate) fn keep_unread(&mut self, input: Box<Buffer>) {
         let limit = self.config.input_limit;
-        if unread > limit {
+        if input.readable() > limit {
             self.end(CloseReason::Protocol(format!("more than {limit} bytes of input left unread").into()));
+        } else {
+            self.input = Some(input);
         }
     }
 
@@ -590,11 +592,14 @@ impl Core {
         was_paused
     }
 
-    /// Whether what was left unread has to be handed over again although nothing came in, because reading was paused.
-    pub(crate) fn take_redelivery(&mut self) -> bool {
-        let redeliver = self.has(REDELIVER) && self.input.is_some();
+    /// What was left unread, if it has to be handed over again although nothing came in, because reading was paused.
+    #[inline]
+    pub(crate) fn take_redelivery(&mut self) -> Option<Box<Buffer>> {
+        if !self.has(REDELIVER) {
+            return None;
+        }
         self.set(REDELIVER, false);
-        redeliver
+        self.input.take()
     }
 
     /// The poller reported an error. While reading is paused that is all one learns, and the connection is not kept for ever
@@ -763,6 +768,12 @@ impl Core {
 
     pub(crate) fn has_due(&self) -> bool {
         self.due.0 != 0
+    }
+
+    /// Whether anything about the connection may have to be made known outside of it.
+    #[inline]
+    pub(crate) fn needs_follow_up(&self) -> bool {
+        self.has_due() || self.has(BLOCKED | WRITE_FAILED | DEADLINE_CHANGED)
     }
 
     /// What is due at the moment, to be taken out one by one, and the close that this may bring about.

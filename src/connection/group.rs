@@ -9,7 +9,7 @@ use slab::Slab;
 use super::core::Due;
 use super::table::{Input, Table};
 use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
-use crate::reactor::{ChannelId, Flags, LoopContext, TimerId};
+use crate::reactor::{LoopContext, Ready, TimerId};
 use crate::socket::{Address, Socket};
 
 /// A handler, the states of its connections, and what else they share.
@@ -73,29 +73,15 @@ impl<H: Handler> Group<H> {
 
     /// The channel of one of its connections has something to say.
     #[inline]
-    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
-        let flags = context.channel_flags(channel);
-        let Some(key) = context.channel_key(channel) else { return };
-        if flags.has(Flags::WRITABLE) {
-            context.with_table(|table, parts| table.writable(key, parts));
-        }
-        if flags.has(Flags::ERROR | Flags::HANG_UP) {
-            context.with_table(|table, parts| table.hung_up(key, parts));
-        }
-        self.read(context, key);
-    }
-
-    #[inline]
-    fn read(&mut self, context: &mut LoopContext, key: u32) {
-        let mut budget = Table::of(context).entry(key).core.config().read_budget.max(1);
+    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        let key = ready.key;
+        let mut budget = 0;
+        let mut input = context.with_table(|table, parts| table.ready(ready, &mut budget, parts));
         loop {
-            match context.with_table(|table, parts| table.read(key, &mut budget, parts)) {
+            match input {
                 Input::Data { mut buffer, lent, more } => {
                     self.run(context, key, |handler, state, conn| handler.on_data(state, conn, &mut buffer));
-                    context.with_table(|table, parts| {
-                        table.give_back(key, buffer, lent);
-                        table.follow_up(key, parts);
-                    });
+                    context.with_table(|table, parts| table.give_back(key, buffer, lent, parts));
                     if !more {
                         return;
                     }
@@ -111,6 +97,7 @@ impl<H: Handler> Group<H> {
                 }
                 Input::Nothing => return,
             }
+            input = context.with_table(|table, parts| table.read(key, &mut budget, parts));
         }
     }
 
@@ -126,11 +113,7 @@ impl<H: Handler> Group<H> {
     /// Calls back what is due for a connection. What these callbacks make due themselves is for the next turn: one that sends
     /// more whenever all is written would otherwise keep the loop to itself, as long as the kernel takes it.
     pub(crate) fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
-        if !Table::of(context).is_of_source(key, self.source) {
-            return;
-        }
-        Table::of(context).take_deferred(key);
-        let mut due_now = Table::of(context).entry(key).core.due_now();
+        let Some(mut due_now) = Table::of(context).take_deferred(key, self.source) else { return };
         while let Some(due) = Table::of(context).entry_mut(key).core.take_due(&mut due_now) {
             match due {
                 Due::HIGH_WATER => {

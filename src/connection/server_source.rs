@@ -10,9 +10,7 @@ use super::acceptor::{Acceptor, LISTENER};
 use super::admission::{Admission, Gate};
 use super::group::Group;
 use super::{ConnectionConfig, Handler, ServerHandle, Spread};
-use crate::reactor::{
-    ChannelId, HandlerHandle, LoopContext, LoopHandle, LoopPool, Source, SourceId, TimerId,
-};
+use crate::reactor::{HandlerHandle, LoopContext, LoopHandle, LoopPool, Ready, Source, SourceId, TimerId};
 use crate::socket::{Address, Listener, Socket};
 
 /// The key of the timer that ends a stop by force.
@@ -238,11 +236,10 @@ impl<H: Handler> LoopSource<H> {
 }
 
 impl<H: Handler> Source for LoopSource<H> {
-    #[inline]
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
-        let Some(key) = context.channel_key(channel) else { return };
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        let key = ready.key;
         if key & LISTENER == 0 {
-            return self.group.on_ready(context, channel);
+            return self.group.on_ready(context, ready);
         }
         let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) else { return };
         let group = &mut self.group;
@@ -376,8 +373,8 @@ impl<H: Handler> BaseSource<H> {
 }
 
 impl<H: Handler> Source for BaseSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
-        let Some(key) = context.channel_key(channel) else { return };
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        let key = ready.key;
         let mut acceptors = std::mem::take(&mut self.acceptors);
         if let Some(acceptor) = acceptors.get_mut((key & !LISTENER) as usize) {
             acceptor.accept(context, &self.shared.gate, self.hand_over());

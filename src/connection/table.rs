@@ -7,13 +7,13 @@ use std::{fmt, io};
 
 use slab::Slab;
 
-use super::core::{Core, Expired, READ_SIZE, Received};
+use super::core::{Core, Due, Expired, READ_SIZE, Received};
 use super::handle::Link;
 use super::lender::Lender;
 use super::output::Output;
 use super::{CloseReason, ConnectionConfig, SendError};
 use crate::buffer::Buffer;
-use crate::reactor::{ChannelId, Flags, LoopContext, Parts, TimerId};
+use crate::reactor::{ChannelId, Flags, LoopContext, Parts, Ready, TimerId};
 use crate::socket::{Address, Socket};
 
 /// Names one connection of this process; never reused.
@@ -62,6 +62,78 @@ pub(crate) struct Entry {
     is_tcp: bool,
 }
 
+impl Entry {
+    #[inline]
+    fn flush_later(&mut self, key: u32, flush_list: &mut Vec<u32>) {
+        if !self.in_flush_list {
+            self.in_flush_list = true;
+            flush_list.push(key);
+        }
+    }
+
+    /// Does what follows from a change of the core's state: callbacks, poller, deadline.
+    #[inline]
+    fn follow_up(&mut self, key: u32, parts: &mut Parts<'_>) {
+        if self.waits_for_writable || self.core.needs_follow_up() {
+            self.follow_up_change(key, parts);
+        }
+    }
+
+    fn follow_up_change(&mut self, key: u32, parts: &mut Parts<'_>) {
+        if self.core.has_due() && !self.deferred {
+            self.deferred = true;
+            parts.deferred.push_back((self.source, key));
+        }
+        if self.core.is_blocked() != self.waits_for_writable {
+            self.waits_for_writable = !self.waits_for_writable;
+            if self.waits_for_writable {
+                parts.channels.set(self.channel, Flags::WRITABLE, false);
+            }
+            parts.channels.set(self.channel, Flags::WRITING, self.waits_for_writable);
+        }
+        if self.core.is_broken() && self.core.wants_input() {
+            // What the peer sent before it went is read now, up to the error that ends it.
+            parts.channels.set(self.channel, Flags::READABLE, true);
+        }
+        if self.core.take_deadline_changed() {
+            self.arm(key, parts);
+        }
+    }
+
+    /// Sets the connection's one timer, if the next deadline is before the one that it is set for.
+    fn arm(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let deadline = self.core.next_deadline();
+        if deadline < self.armed_for {
+            if let Some(timer) = self.deadline_timer.take() {
+                parts.cancel_timer(timer);
+            }
+            self.armed_for = deadline;
+            self.deadline_timer = Some(parts.set_timer(self.source, key, deadline));
+        }
+    }
+
+    /// Keeps what a handler has left unread. Answers the buffer, unless that is what it is kept in.
+    fn keep_unread(
+        &mut self,
+        mut buffer: Box<Buffer>,
+        lent: Lent,
+        lender: &mut Lender,
+    ) -> Option<Box<Buffer>> {
+        if self.core.is_packets() || !self.core.is_open() {
+            return Some(buffer);
+        }
+        if lent == Lent::Own {
+            self.core.keep_unread(buffer);
+            return None;
+        }
+        let mut own = lender.lend_buffer();
+        own.append(buffer.peek());
+        self.core.keep_unread(own);
+        buffer.clear();
+        Some(buffer)
+    }
+}
+
 /// The user's timers on one connection, with their tokens.
 #[derive(Debug, Default)]
 struct UserTimers(Vec<(TimerId, u64)>);
@@ -80,7 +152,7 @@ pub(crate) struct Table {
     next_generation: u32,
     pub(crate) entries: Slab<Entry>,
     /// What connections without unread input read into.
-    scratch: Buffer,
+    scratch: Option<Box<Buffer>>,
     lender: Lender,
     flush_list: Vec<u32>,
 }
@@ -89,7 +161,7 @@ pub(crate) struct Table {
 pub(crate) enum Input {
     /// Bytes; there may be more of them if `more`.
     Data {
-        buffer: Buffer,
+        buffer: Box<Buffer>,
         lent: Lent,
         more: bool,
     },
@@ -136,7 +208,7 @@ impl Table {
             loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
             next_generation: 0,
             entries: Slab::new(),
-            scratch: Buffer::new(),
+            scratch: None,
             lender: Lender::default(),
             flush_list: Vec::new(),
         });
@@ -180,20 +252,16 @@ impl Table {
         let Some(socket) = &entry.socket else { return Err(SendError::Closed) };
         let result = entry.core.send(socket, &mut self.lender, output, parts.clock.nanos());
         if let Ok(true) = result {
-            self.flush_later(key);
+            entry.flush_later(key, &mut self.flush_list);
             return Ok(());
         }
-        self.follow_up(key, parts);
+        entry.follow_up(key, parts);
         result.map(|_| ())
     }
 
     /// Flushes a connection at the end of the batch.
     pub(crate) fn flush_later(&mut self, key: u32) {
-        let entry = &mut self.entries[key as usize];
-        if !entry.in_flush_list {
-            entry.in_flush_list = true;
-            self.flush_list.push(key);
-        }
+        self.entries[key as usize].flush_later(key, &mut self.flush_list);
     }
 
     /// Flushes a connection now.
@@ -201,44 +269,13 @@ impl Table {
         let entry = &mut self.entries[key as usize];
         let Some(socket) = &entry.socket else { return };
         entry.core.flush(socket, &mut self.lender, parts.clock.nanos());
-        self.follow_up(key, parts);
+        entry.follow_up(key, parts);
     }
 
-    /// Does what follows from a change of a core's state: callbacks, poller, deadline.
+    /// Does what follows from a change of a core's state.
     #[inline]
     pub(crate) fn follow_up(&mut self, key: u32, parts: &mut Parts<'_>) {
-        let entry = &mut self.entries[key as usize];
-        if entry.core.has_due() && !entry.deferred {
-            entry.deferred = true;
-            parts.deferred.push_back((entry.source, key));
-        }
-        if entry.core.is_blocked() != entry.waits_for_writable {
-            entry.waits_for_writable = !entry.waits_for_writable;
-            if entry.waits_for_writable {
-                parts.channels.set(entry.channel, Flags::WRITABLE, false);
-            }
-            parts.channels.set(entry.channel, Flags::WRITING, entry.waits_for_writable);
-        }
-        if entry.core.is_broken() && entry.core.wants_input() {
-            // What the peer sent before it went is read now, up to the error that ends it.
-            parts.channels.set(entry.channel, Flags::READABLE, true);
-        }
-        if entry.core.take_deadline_changed() {
-            self.arm(key, parts);
-        }
-    }
-
-    /// Sets the connection's one timer, if the next deadline is before the one that it is set for.
-    fn arm(&mut self, key: u32, parts: &mut Parts<'_>) {
-        let entry = &mut self.entries[key as usize];
-        let deadline = entry.core.next_deadline();
-        if deadline < entry.armed_for {
-            if let Some(timer) = entry.deadline_timer.take() {
-                parts.cancel_timer(timer);
-            }
-            entry.armed_for = deadline;
-            entry.deadline_timer = Some(parts.set_timer(entry.source, key, deadline));
-        }
+        self.entries[key as usize].follow_up(key, parts);
     }
 
     /// A timer of a connection is due: answers the token if the user has set it.
@@ -267,7 +304,7 @@ impl Table {
         }
         self.follow_up(key, parts);
         if !self.entries[key as usize].core.is_ended() {
-            self.arm(key, parts);
+            self.entries[key as usize].arm(key, parts);
         }
         None
     }
@@ -298,8 +335,24 @@ impl Table {
         true
     }
 
+    /// The channel of a connection has something to say: writes what was blocked, and reads once. Answers in `budget` what may
+    /// be read this turn.
+    #[inline]
+    pub(crate) fn ready(&mut self, ready: Ready, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
+        let key = ready.key;
+        if ready.flags.has(Flags::WRITABLE) {
+            self.writable(key, parts);
+        }
+        if ready.flags.has(Flags::ERROR | Flags::HANG_UP) {
+            self.hung_up(key, parts);
+        }
+        *budget = self.entry(key).core.config().read_budget.max(1);
+        self.read(key, budget, parts)
+    }
+
     /// The kernel takes output again.
-    pub(crate) fn writable(&mut self, key: u32, parts: &mut Parts<'_>) {
+    #[inline]
+    fn writable(&mut self, key: u32, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
         if entry.waits_for_writable {
             entry.core.unblock();
@@ -326,19 +379,18 @@ impl Table {
     pub(crate) fn read(&mut self, key: u32, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
         let entry = &mut self.entries[key as usize];
         let Some(socket) = &entry.socket else { return Input::Nothing };
+        let Some(channel) = parts.channels.get_mut(entry.channel) else { return Input::Nothing };
         if !entry.core.wants_input() {
             if !entry.core.is_paused() {
                 // There is nothing that readiness could be for any more.
-                parts.channels.clear_readable(entry.channel);
+                channel.clear_readable();
             }
             return Input::Nothing;
         }
-        let flags = parts.channels.flags(entry.channel);
-        if entry.core.take_redelivery() {
-            let buffer = entry.core.input.as_mut().map(|own| std::mem::take(&mut **own)).unwrap_or_default();
+        if let Some(buffer) = entry.core.take_redelivery() {
             return Input::Data { buffer, lent: Lent::Own, more: true };
         }
-        if !flags.has(Flags::READABLE) || *budget == 0 {
+        if !channel.flags.has(Flags::READABLE) || *budget == 0 {
             return Input::Nothing;
         }
         let discards = !entry.core.is_open();
@@ -350,9 +402,9 @@ impl Table {
                 // After a short read a stream is drained, unless there is more to be said than bytes: a hang-up, urgent
                 // data, or the boundary that passed descriptors leave in a Unix stream.
                 let more_to_say = Flags::READ_CLOSED | Flags::HANG_UP | Flags::PRIORITY;
-                let drained = drained && entry.is_tcp && !flags.has(more_to_say);
+                let drained = drained && entry.is_tcp && !channel.flags.has(more_to_say);
                 if drained {
-                    parts.channels.clear_readable(entry.channel);
+                    channel.clear_readable();
                 }
                 // Empty packets are not free either.
                 *budget = budget.saturating_sub((buffer.readable() - before).max(64));
@@ -363,52 +415,35 @@ impl Table {
                 if drained { Input::Nothing } else { Input::Discarded }
             }
             Received::WouldBlock => {
-                parts.channels.clear_readable(entry.channel);
+                channel.clear_readable();
                 Input::Nothing
             }
             Received::EndOfStream => {
-                parts.channels.clear_readable(entry.channel);
+                channel.clear_readable();
                 Input::Closed
             }
             Received::Ended => Input::Nothing,
         };
-        self.give_back(key, buffer, lent);
-        self.follow_up(key, parts);
+        self.give_back(key, buffer, lent, parts);
         result
     }
 
-    /// Takes back an input buffer, with what the handler has left in it.
+    /// Takes back an input buffer, with what the handler has left in it, and does what follows from the handler's call.
     #[inline]
-    pub(crate) fn give_back(&mut self, key: u32, mut buffer: Buffer, lent: Lent) {
+    pub(crate) fn give_back(&mut self, key: u32, buffer: Box<Buffer>, lent: Lent, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
-        if entry.core.is_packets() || !entry.core.is_open() {
-            buffer.clear();
-        }
-        match lent {
-            Lent::Scratch => {
-                if !buffer.is_empty() {
-                    let mut own = entry.core.input.take().unwrap_or_else(|| self.lender.lend_buffer());
-                    own.append(buffer.peek());
-                    entry.core.check_unread(own.readable());
-                    entry.core.input = Some(own).filter(|_| entry.core.is_open());
-                    buffer.clear();
-                }
-                if buffer.capacity() <= 4 * READ_SIZE {
-                    self.scratch = buffer;
-                }
+        let free =
+            if buffer.is_empty() { Some(buffer) } else { entry.keep_unread(buffer, lent, &mut self.lender) };
+        match free {
+            Some(free) if lent == Lent::Own => self.lender.take_back_buffer(free),
+            // What a large message has made it grow to is given up.
+            Some(mut free) if free.capacity() <= 4 * READ_SIZE => {
+                free.clear();
+                self.scratch = Some(free);
             }
-            Lent::Own => {
-                let Some(mut own) = entry.core.input.take() else { return };
-                if buffer.is_empty() {
-                    *own = buffer;
-                    self.lender.take_back_buffer(own);
-                } else {
-                    entry.core.check_unread(buffer.readable());
-                    *own = buffer;
-                    entry.core.input = Some(own).filter(|_| entry.core.is_open());
-                }
-            }
+            _ => {}
         }
+        entry.follow_up(key, parts);
     }
 
     /// Adds a connection for a source, which is told of it by the key.
@@ -480,8 +515,11 @@ impl Table {
         // It may be on the flush list still, where another connection under the same key would do no harm.
     }
 
-    pub(crate) fn take_deferred(&mut self, key: u32) {
-        self.entries[key as usize].deferred = false;
+    /// What is due to be called back for a connection of `source`; nothing if it is gone.
+    pub(crate) fn take_deferred(&mut self, key: u32, source: u32) -> Option<Due> {
+        let entry = self.entries.get_mut(key as usize).filter(|entry| entry.source == source)?;
+        entry.deferred = false;
+        Some(entry.core.due_now())
     }
 
     pub(crate) fn link(&mut self, key: u32) -> Arc<Link> {
@@ -526,17 +564,21 @@ fn flush_all(context: &mut LoopContext) {
 }
 
 /// The buffer to read into: the connection's own if it holds much, else the shared one with what little was left unread.
-fn lend_input(core: &mut Core, scratch: &mut Buffer, lender: &mut Lender) -> (Buffer, Lent) {
-    if let Some(own) = &mut core.input
-        && own.readable() > MOVED_TO_SCRATCH
-    {
-        return (std::mem::take(&mut **own), Lent::Own);
-    }
-    let mut buffer = std::mem::take(scratch);
+fn lend_input(
+    core: &mut Core,
+    scratch: &mut Option<Box<Buffer>>,
+    lender: &mut Lender,
+) -> (Box<Buffer>, Lent) {
+    let mut buffer = match core.input.take() {
+        Some(own) if own.readable() > MOVED_TO_SCRATCH => return (own, Lent::Own),
+        None => scratch.take().unwrap_or_default(),
+        Some(own) => {
+            let mut buffer = scratch.take().unwrap_or_default();
+            buffer.append(own.peek());
+            lender.take_back_buffer(own);
+            buffer
+        }
+    };
     buffer.reserve(READ_SIZE);
-    if let Some(own) = core.input.take() {
-        buffer.append(own.peek());
-        lender.take_back_buffer(own);
-    }
     (buffer, Lent::Scratch)
 }

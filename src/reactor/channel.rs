@@ -199,7 +199,11 @@ impl Flags {
     }
 
     fn with(self, flags: Self, on: bool) -> Self {
-        if on { self | flags } else { Self(self.0 & !flags.0) }
+        if on { self | flags } else { self.without(flags) }
+    }
+
+    fn without(self, flags: Self) -> Self {
+        Self(self.0 & !flags.0)
     }
 
     fn of(event: &Event) -> Self {
@@ -242,6 +246,28 @@ pub(crate) struct Slot {
     pub(crate) flags: Flags,
 }
 
+/// A channel that is ready, as its source is told of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) channel: ChannelId,
+    pub(crate) source: u32,
+    pub(crate) key: u32,
+    pub(crate) flags: Flags,
+}
+
+impl Slot {
+    #[inline]
+    fn ready(&self, channel: ChannelId) -> Ready {
+        Ready { channel, source: self.source, key: self.key, flags: self.flags }
+    }
+
+    /// A read said `WouldBlock`, or may be taken to have said so.
+    #[inline]
+    pub(crate) fn clear_readable(&mut self) {
+        self.flags = self.flags.with(Flags::READABLE | Flags::PRIORITY, false);
+    }
+}
+
 /// All channels of a loop, and the list of those that are ready though the poller will not say so again.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
@@ -265,11 +291,13 @@ impl Channels {
         Some(self.slots.remove(id.index as usize))
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Slot> {
         self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)
     }
 
-    fn get_mut(&mut self, id: ChannelId) -> Option<&mut Slot> {
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Slot> {
         self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
     }
 
@@ -300,19 +328,18 @@ impl Channels {
     #[inline]
     pub(crate) fn clear_readable(&mut self, id: ChannelId) {
         if let Some(slot) = self.get_mut(id) {
-            slot.flags = slot.flags.with(Flags::READABLE | Flags::PRIORITY, false);
+            slot.clear_readable();
         }
     }
 
-    /// Takes up a readiness event. Answers the slot's source and whether it has to be called; nothing for a stale event.
+    /// Takes up a readiness event. Answers whom to call, and whether they have to be called; nothing for a stale event.
     #[inline]
-    pub(super) fn take_up(&mut self, id: ChannelId, event: &Event) -> Option<(u32, bool)> {
+    pub(super) fn take_up(&mut self, id: ChannelId, event: &Event) -> Option<(Ready, bool)> {
         let slot = self.get_mut(id)?;
         let news = Flags::of(event);
-        let is_first = |flag| news.has(flag) && !slot.flags.has(flag);
-        let first_hang_up = is_first(Flags::HANG_UP) || is_first(Flags::ERROR);
+        let first_hang_up = news.without(slot.flags).has(Flags::HANG_UP | Flags::ERROR);
         slot.flags = slot.flags | news;
-        Some((slot.source, slot.flags.is_due() || first_hang_up))
+        Some((slot.ready(id), slot.flags.is_due() || first_hang_up))
     }
 
     /// Puts a channel that is due on the ready list, once.
@@ -334,11 +361,11 @@ impl Channels {
         std::mem::swap(&mut self.ready, list);
     }
 
-    /// Takes a channel off the ready list. Answers its source if it is still there and still due.
-    pub(super) fn unqueue(&mut self, id: ChannelId) -> Option<u32> {
+    /// Takes a channel off the ready list. Answers whom to call if it is still there and still due.
+    pub(super) fn unqueue(&mut self, id: ChannelId) -> Option<Ready> {
         let slot = self.get_mut(id)?;
         slot.flags = slot.flags.with(Flags::QUEUED, false);
-        slot.flags.is_due().then_some(slot.source)
+        slot.flags.is_due().then(|| slot.ready(id))
     }
 }
 
@@ -349,8 +376,8 @@ pub(super) struct Registered<D, S> {
 }
 
 impl<D: AsFd + 'static, S: EventSource<D>> Source for Registered<D, S> {
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
-        self.source.on_ready(&mut self.device, &mut Channel::new(context, channel));
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        self.source.on_ready(&mut self.device, &mut Channel::new(context, ready.channel));
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, own: u32) {

@@ -320,11 +320,6 @@ impl LoopContext {
     }
 
     #[inline]
-    pub(crate) fn channel_flags(&self, id: ChannelId) -> Flags {
-        self.channels.flags(id)
-    }
-
-    #[inline]
     pub(crate) fn channel_has(&self, id: ChannelId, flags: Flags) -> bool {
         self.channels.get(id).is_some_and(|slot| slot.flags.has(flags))
     }
@@ -361,8 +356,13 @@ impl LoopContext {
         self.channels.has_ready()
             || !self.deferred.is_empty()
             || !self.local_tasks.is_empty()
-            || !self.new_sources.is_empty()
-            || !self.removed_sources.is_empty()
+            || self.has_other_sources()
+    }
+
+    /// Whether sources were added or removed that the dispatcher doesn't know of yet.
+    #[inline]
+    pub(super) fn has_other_sources(&self) -> bool {
+        !self.new_sources.is_empty() || !self.removed_sources.is_empty()
     }
 
     /// Takes out what is left of the timers.

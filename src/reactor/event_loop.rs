@@ -14,6 +14,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
+use super::channel::Ready;
 use super::context::TimerTask;
 use super::figures::Counters;
 use super::handle::{Shared, Task, Tasks, Work};
@@ -301,8 +302,8 @@ impl EventLoop {
             }
             let id = ChannelId::from_token(token);
             match self.context.channels.take_up(id, event) {
-                Some((source, true)) => {
-                    call_ready(&mut self.sources, &mut self.context, source, id);
+                Some((ready, true)) => {
+                    call_ready(&mut self.sources, &mut self.context, ready);
                     self.meter.count_call(counters, &mut self.context);
                 }
                 Some((_, false)) => {}
@@ -319,9 +320,8 @@ impl EventLoop {
         let mut ready = std::mem::take(&mut self.ready);
         self.context.channels.swap_ready(&mut ready);
         for id in ready.drain(..) {
-            if let Some(source) = self.context.channels.unqueue(id) {
-                settle(&mut self.sources, &mut self.context);
-                call_ready(&mut self.sources, &mut self.context, source, id);
+            if let Some(ready) = self.context.channels.unqueue(id) {
+                call_ready(&mut self.sources, &mut self.context, ready);
                 self.meter.count_call(&self.shared.counters, &mut self.context);
             }
         }
@@ -490,7 +490,14 @@ impl fmt::Debug for EventLoop {
 /// Takes up the sources that were added and drops those that were removed since the last call.
 #[inline]
 fn settle(sources: &mut Sources, context: &mut LoopContext) {
-    while !context.new_sources.is_empty() || !context.removed_sources.is_empty() {
+    if context.has_other_sources() {
+        exchange(sources, context);
+    }
+}
+
+#[cold]
+fn exchange(sources: &mut Sources, context: &mut LoopContext) {
+    while context.has_other_sources() {
         for (id, source) in context.new_sources.drain(..) {
             sources.put(id, source);
         }
@@ -504,10 +511,10 @@ fn settle(sources: &mut Sources, context: &mut LoopContext) {
 }
 
 #[inline]
-fn call_ready(sources: &mut Sources, context: &mut LoopContext, source: u32, id: ChannelId) {
+fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
     settle(sources, context);
-    call(sources, context, source, |target, context| target.on_ready(context, id));
-    context.channels.requeue(id);
+    call(sources, context, ready.source, |target, context| target.on_ready(context, ready));
+    context.channels.requeue(ready.channel);
 }
 
 /// Calls into a source, if it is there. Answers whether that went without a panic.

@@ -27,7 +27,7 @@ pub use pool::{LoopPool, PoolConfig, ThreadInit};
 pub use timers::TimerId;
 pub use udp::{Datagram, Datagrams, DatagramsIter, UdpChannel, UdpHandle, UdpOptions, UdpSocket, UdpStats};
 
-pub(crate) use channel::{Channels, Flags};
+pub(crate) use channel::{Channels, Flags, Ready};
 pub(crate) use context::Parts;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use source::{Source, SourceId};

@@ -7,6 +7,7 @@ use mio::Interest;
 use rustix::process::Signal;
 use signal_hook_mio::v1_0::Signals;
 
+use super::channel::Ready;
 use super::source::Source;
 use super::{ChannelId, LoopContext};
 
@@ -80,11 +81,11 @@ struct SignalSource<F> {
 }
 
 impl<F: FnMut(&mut LoopContext, i32) + 'static> Source for SignalSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId) {
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
         for signal in self.signals.pending() {
             (self.callback)(context, signal);
         }
-        context.channels.clear_readable(channel);
+        context.channels.clear_readable(ready.channel);
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, own: u32) {

@@ -2,15 +2,16 @@
 
 use std::any::Any;
 
+use super::LoopContext;
+use super::channel::Ready;
 use super::timers::TimerId;
-use super::{ChannelId, LoopContext};
 
 /// Something that owns channels, timers and deferred work of one loop.
 ///
 /// A source is called by the dispatcher alone, one call at a time, and gets the whole loop with each call.
 pub(crate) trait Source: Any {
     /// One of its channels is ready.
-    fn on_ready(&mut self, context: &mut LoopContext, channel: ChannelId);
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready);
 
     /// A timer set by [`LoopContext::set_source_timer`] is due; `id` is dead already.
     fn on_timer(&mut self, _context: &mut LoopContext, _key: u32, _id: TimerId) {}

@@ -19,7 +19,7 @@ use self::datagrams::Arena;
 pub use self::datagrams::{Datagram, Datagrams, DatagramsIter};
 pub use self::options::UdpOptions;
 use self::queue::SendQueue;
-use super::channel::{Channels, Flags};
+use super::channel::{Channels, Flags, Ready};
 use super::source::Source;
 use super::{ChannelId, LoopContext};
 use crate::socket::{Address, BindError, ToAddress};
@@ -314,9 +314,8 @@ struct UdpSource<F> {
 }
 
 impl<F: FnMut(&mut UdpChannel<'_>, Datagrams<'_>) + 'static> Source for UdpSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, id: ChannelId) {
-        let Some(key) = context.channel_key(id) else { return };
-        let flags = context.channel_flags(id);
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+        let Ready { channel: id, key, flags, .. } = ready;
         let Some((sockets, parts)) = context.split::<Sockets>() else { return };
         // Lent for the call. After a panic it is gone, and the next call makes a new one.
         let mut arena = std::mem::take(&mut sockets.arena);

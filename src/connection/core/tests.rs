@@ -225,9 +225,9 @@ fn a_failed_write_leaves_what_can_be_read_to_be_read() {
 #[test]
 fn unread_input_is_bounded() {
     let mut core = core_with(|config| config.input_limit = 10);
-    core.check_unread(10);
+    core.keep_unread(Box::new(Buffer::from(&[0; 10][..])));
     assert!(!core.is_ended());
-    core.check_unread(11);
+    core.keep_unread(Box::new(Buffer::from(&[0; 11][..])));
     assert!(matches!(core.take_reason(), CloseReason::Protocol(_)));
 }
 
