@@ -100,6 +100,7 @@ const PROBED: u16 = 1 << 10;
 const REDELIVER: u16 = 1 << 11;
 const PACKETS: u16 = 1 << 12;
 const DEADLINE_CHANGED: u16 = 1 << 13;
+const REPORTS_WRITES: u16 = 1 << 14;
 
 /// No such moment.
 const NEVER: u64 = u64::MAX;
@@ -266,7 +267,7 @@ impl Core {
             }
             if sent == len {
                 self.sends += 1;
-                self.mark_due(Due::WRITE_COMPLETE);
+                self.mark_written();
                 return Ok(false);
             }
             self.block(now);
@@ -310,7 +311,7 @@ impl Core {
             }
             if sent.is_some() {
                 self.sends += 1;
-                self.mark_due(Due::WRITE_COMPLETE);
+                self.mark_written();
                 return Ok(());
             }
             self.block(now);
@@ -373,7 +374,7 @@ impl Core {
         }
         lender.take_back_queue(queue);
         self.stalled_since = NEVER;
-        self.mark_due(Due::WRITE_COMPLETE);
+        self.mark_written();
     }
 
     fn flush_packets(&mut self, io: &impl Transport, now: u64) {
@@ -391,7 +392,7 @@ impl Core {
             queue.pop();
         }
         self.stalled_since = NEVER;
-        self.mark_due(Due::WRITE_COMPLETE);
+        self.mark_written();
     }
 
     /// All output is out: what was waiting for that can go on.
@@ -761,6 +762,18 @@ impl Core {
     }
 
     // ---- callbacks
+
+    /// Tells the handler whenever all output has reached the kernel.
+    pub(crate) fn report_writes(&mut self) {
+        self.set(REPORTS_WRITES, true);
+    }
+
+    #[inline]
+    fn mark_written(&mut self) {
+        if self.has(REPORTS_WRITES) {
+            self.mark_due(Due::WRITE_COMPLETE);
+        }
+    }
 
     pub(crate) fn mark_due(&mut self, what: Due) {
         self.due.0 |= what.0;

@@ -63,6 +63,9 @@ impl<H: Handler> Group<H> {
             }
         })?;
         self.running = Some(key);
+        if self.handler.wants_write_complete() {
+            Table::of(context).entry_mut(key).core.report_writes();
+        }
         let state = self.handler.on_connect(&mut TcpConnection::new(context, key));
         self.running = None;
         let member = self.members.insert(Member { key, state }) as u32;
@@ -75,10 +78,9 @@ impl<H: Handler> Group<H> {
     #[inline]
     pub(crate) fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
         let key = ready.key;
-        let mut budget = 0;
-        let mut input = context.with_table(|table, parts| table.ready(ready, &mut budget, parts));
+        let mut budget = context.with_table(|table, parts| table.take_up(ready, parts));
         loop {
-            match input {
+            match context.with_table(|table, parts| table.read(key, &mut budget, parts)) {
                 Input::Data { mut buffer, lent, more } => {
                     self.run(context, key, |handler, state, conn| handler.on_data(state, conn, &mut buffer));
                     context.with_table(|table, parts| table.give_back(key, buffer, lent, parts));
@@ -97,7 +99,6 @@ impl<H: Handler> Group<H> {
                 }
                 Input::Nothing => return,
             }
-            input = context.with_table(|table, parts| table.read(key, &mut budget, parts));
         }
     }
 

@@ -53,6 +53,12 @@ pub trait Handler: 'static {
     /// may be empty.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut TcpConnection<'_>, input: &mut Buffer);
 
+    /// Whether [`on_write_complete`](Self::on_write_complete) is to be called at all. Asked once for each connection, before
+    /// `on_connect`. By default it is; whoever has no use for it saves the loop a round of callbacks for every message.
+    fn wants_write_complete(&self) -> bool {
+        true
+    }
+
     /// Called when all output has reached the kernel.
     fn on_write_complete(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>) {}
 
@@ -136,6 +142,10 @@ impl Handler for Callbacks {
             Some(callback) => callback(conn, input),
             None => input.retrieve_all(),
         }
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        self.write_complete.is_some()
     }
 
     fn on_write_complete(&mut self, (): &mut (), conn: &mut TcpConnection<'_>) {

@@ -335,29 +335,20 @@ impl Table {
         true
     }
 
-    /// The channel of a connection has something to say: writes what was blocked, and reads once. Answers in `budget` what may
-    /// be read this turn.
+    /// The channel of a connection has something to say: writes what was blocked, and answers how many bytes may be read this
+    /// turn.
     #[inline]
-    pub(crate) fn ready(&mut self, ready: Ready, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
-        let key = ready.key;
-        if ready.flags.has(Flags::WRITABLE) {
-            self.writable(key, parts);
+    pub(crate) fn take_up(&mut self, ready: Ready, parts: &mut Parts<'_>) -> usize {
+        let entry = &mut self.entries[ready.key as usize];
+        let budget = entry.core.config().read_budget.max(1);
+        if entry.waits_for_writable && ready.flags.has(Flags::WRITABLE) {
+            entry.core.unblock();
+            self.flush(ready.key, parts);
         }
         if ready.flags.has(Flags::ERROR | Flags::HANG_UP) {
-            self.hung_up(key, parts);
+            self.hung_up(ready.key, parts);
         }
-        *budget = self.entry(key).core.config().read_budget.max(1);
-        self.read(key, budget, parts)
-    }
-
-    /// The kernel takes output again.
-    #[inline]
-    fn writable(&mut self, key: u32, parts: &mut Parts<'_>) {
-        let entry = &mut self.entries[key as usize];
-        if entry.waits_for_writable {
-            entry.core.unblock();
-            self.flush(key, parts);
-        }
+        budget
     }
 
     /// Looks whether the poller has reported an error, or that both directions are closed, and does what follows from it.
