@@ -800,6 +800,10 @@ impl Core {
         if self.has(ENDED) {
             self.due.0 &= Due::CLOSE.0;
         }
+        if self.has_pending() {
+            // More was sent since; it is due again when that is out too.
+            self.due.0 &= !Due::WRITE_COMPLETE.0;
+        }
         let both = self.due.0 & wanted.0;
         let lowest = both & both.wrapping_neg();
         self.due.0 &= !lowest;

@@ -178,14 +178,15 @@ impl EventLoop {
         self.meter.stretch_began = self.context.clock.read();
 
         self.dispatch_events();
-        self.flush();
+        // Before the flush, so that what it writes is not dated back to when a slow callback began.
         self.measure();
+        self.flush();
         self.serve_ready_list();
         self.run_timers();
         self.run_deferred();
         self.run_tasks();
-        self.flush();
         self.measure();
+        self.flush();
 
         let counters = &self.shared.counters;
         counters.turns.add(1);
