@@ -300,6 +300,8 @@ impl Table {
             parts.channels.set(entry.channel, Flags::READABLE, true);
         }
         if !entry.core.is_open() {
+            // A paused connection, too, drains what the peer still sends.
+            parts.channels.set(entry.channel, Flags::READING, true);
             self.flush_later(key);
         }
         self.follow_up(key, parts);

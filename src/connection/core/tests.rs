@@ -74,7 +74,9 @@ impl Transport for Script {
 fn core_with(change: impl FnOnce(&mut ConnectionConfig)) -> Core {
     let mut config = ConnectionConfig::default();
     change(&mut config);
-    Core::new(Rc::new(config), false, 0)
+    let mut core = Core::new(Rc::new(config), false, 0);
+    core.report_writes();
+    core
 }
 
 fn dues(core: &mut Core) -> Vec<Due> {
