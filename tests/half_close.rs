@@ -46,6 +46,28 @@ fn peer_half_close_keeps_pending_output() {
 }
 
 #[test]
+fn what_was_left_unread_can_still_be_looked_at_when_the_peer_has_closed() {
+    let server = Server::configured(
+        |_| (),
+        |moment, conn, input| match moment {
+            // A line protocol that waits for the end of the line.
+            Moment::Data => {}
+            Moment::ReadClosed => {
+                let last = conn.unread_input().to_vec();
+                conn.send(last).unwrap();
+                conn.close();
+            }
+            _ => moment.usual(conn, input),
+        },
+    );
+    let mut client = connect_narrow(server.address());
+    client.write_all(b"no end to this line").unwrap();
+    half_close(&client);
+    assert_eq!(read_to_end(&mut client), b"no end to this line");
+    server.end(1);
+}
+
+#[test]
 fn output_sent_in_on_read_closed_is_delivered() {
     let server = Server::configured(
         |config| config.socket = small_buffers(),

@@ -229,7 +229,7 @@ impl TcpServer {
             if let Some(init) = &self.pool.init {
                 init(context);
             }
-            let source = add_loop_source(context, &handle, self.connection, listeners, &make)?;
+            let source = add_loop_source(context, &handle, self.connection, listeners, false, &make)?;
             shared.workers_started(&[context.own_source_handle::<H>(source)]);
             handle.started(source);
             return Ok(handle);
@@ -243,7 +243,7 @@ impl TcpServer {
             let (report, reports) = crossbeam_channel::bounded(1);
             let (make, handle, config) = (Arc::clone(&make), handle.clone(), self.connection.clone());
             let posted = event_loop.post(move |context| {
-                let source = add_loop_source(context, &handle, config, listeners, &*make);
+                let source = add_loop_source(context, &handle, config, listeners, true, &*make);
                 let _ = report.send(source.map(|source| context.own_source_handle::<H>(source)));
             });
             posted.map_err(io::Error::other)?;
@@ -253,6 +253,8 @@ impl TcpServer {
         shared.workers_started(&workers);
         let source = add_base_source(context, &handle, pool, workers, self.spread, of_base)?;
         handle.started(source);
+        // Not before the last loop was there: even the first connection may want to reach all handlers.
+        handle.resume_accepting();
         Ok(handle)
     }
 }

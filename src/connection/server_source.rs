@@ -135,26 +135,33 @@ pub(super) struct LoopSource<H: Handler> {
     finished: bool,
 }
 
-/// Adds a server's source to a loop, and starts to accept on its listeners.
+/// Adds a server's source to a loop, and starts to accept on its listeners; if `paused`, not before it is told to.
 pub(super) fn add_loop_source<H: Handler>(
     context: &mut LoopContext,
     handle: &ServerHandle<H>,
     config: ConnectionConfig,
     listeners: Vec<Listener>,
+    paused: bool,
     make: &impl Fn(&mut LoopContext, &ServerHandle<H>) -> H,
 ) -> io::Result<SourceId> {
     let handler = make(context, handle);
     let shared = handle.shared();
-    try_add_source(context, |context, own, failure| LoopSource {
-        own,
-        group: Group::new(own.index, handler, config, Some(shared.gate.observer())),
-        acceptors: start_accepting(context, own, listeners, failure),
-        shared: Arc::clone(shared),
-        stop_timer: None,
-        stop_at: u64::MAX,
-        stopping: false,
-        announced: false,
-        finished: false,
+    try_add_source(context, |context, own, failure| {
+        let mut acceptors = start_accepting(context, own, listeners, failure);
+        for acceptor in &mut acceptors {
+            acceptor.set_paused(context, paused);
+        }
+        LoopSource {
+            own,
+            group: Group::new(own.index, handler, config, Some(shared.gate.observer())),
+            acceptors,
+            shared: Arc::clone(shared),
+            stop_timer: None,
+            stop_at: u64::MAX,
+            stopping: false,
+            announced: false,
+            finished: false,
+        }
     })
 }
 

@@ -190,6 +190,13 @@ impl<'a> TcpConnection<'a> {
         self.entry().core.is_read_closed()
     }
 
+    /// What `on_data` has left unread: a last line without its end, say, when the peer has closed. Empty inside `on_data`, which
+    /// has it in its own hands, and once the connection is closing.
+    #[must_use]
+    pub fn unread_input(&self) -> &[u8] {
+        self.entry().core.input.as_ref().map_or(&[], |input| input.peek())
+    }
+
     /// Calls `on_timer` with `token` after `delay`, unless the connection has ended by then.
     pub fn set_timer(&mut self, delay: Duration, token: u64) -> TimerId {
         let deadline = self.context.clock().after(delay);

@@ -54,7 +54,8 @@ impl LoopHandle {
     }
 
     /// Makes [`run`](super::EventLoop::run) return after the turn under way. May be called from any thread, before `run` too:
-    /// `run` then returns at once.
+    /// `run` then returns at once. What was posted before may not have run by then, and stays queued: to end after it, post the
+    /// request to quit too.
     pub fn quit(&self) {
         self.shared.quit.store(true, Ordering::Release);
         self.wake_if_needed();

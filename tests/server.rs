@@ -1,0 +1,507 @@
+//! Servers: addresses, loops, limits, and stopping in good order.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use campana::connection::Spread;
+use campana::socket::{Address, ListenOptions, Listener};
+use campana::{Buffer, TcpConnection, TcpServer};
+
+#[path = "support/server.rs"]
+mod server;
+
+use server::{
+    Act, Log, Moment, PATIENCE, Recorder, Running, Server, connect, half_close, read_exact, read_to_end,
+    wait_gone, wait_until,
+};
+
+fn echo(moment: Moment, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+    match moment {
+        Moment::Data => drop(conn.send(input.take())),
+        _ => moment.usual(conn, input),
+    }
+}
+
+#[track_caller]
+fn is_served(stream: &mut TcpStream) {
+    stream.write_all(b"ping").unwrap();
+    assert_eq!(read_exact(stream, 4), b"ping");
+}
+
+fn any() -> TcpServer {
+    TcpServer::bind("127.0.0.1:0").unwrap()
+}
+
+#[test]
+fn several_addresses_of_all_kinds_are_served_at_once() {
+    for threads in [0, 2] {
+        let name = format!("campana-server-{}-{threads}", std::process::id());
+        let server = any()
+            .and_bind("[::1]:0")
+            .unwrap()
+            .and_bind("127.0.0.1:0")
+            .unwrap()
+            .and_bind(Address::unix_abstract(&name).unwrap())
+            .unwrap();
+        let server = Server::of(server.threads(threads), echo);
+        let addresses = server.handle.local_addresses().to_vec();
+        assert_eq!(addresses.len(), 4);
+        for address in &addresses[..3] {
+            assert_ne!(address.port(), Some(0));
+            is_served(&mut connect(address.as_inet().unwrap()));
+        }
+        let (client, _) = campana::socket::Socket::connect(&addresses[3], &Default::default()).unwrap();
+        client.send(b"x").unwrap();
+        server.log.wait_count(Moment::Data, 4);
+        drop(client);
+        server.log.wait_count(Moment::Close, 4);
+        server.end(4);
+    }
+}
+
+#[test]
+fn every_way_of_spreading_gives_all_loops_connections() {
+    for spread in [Spread::ListenerPerLoop, Spread::RoundRobin, Spread::LeastConnections] {
+        let server = Server::of(any().threads(3).spread(spread), echo);
+        let mut clients: Vec<_> = (0..90).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(is_served);
+        let loops: Vec<_> = server
+            .handle
+            .handlers()
+            .iter()
+            .map(|handler| handler.loop_handle().figures().connections)
+            .collect();
+        assert_eq!(loops.iter().sum::<usize>(), 90, "{spread}: {loops:?}");
+        match spread {
+            Spread::ListenerPerLoop => assert!(loops.iter().all(|count| *count > 5), "{spread}: {loops:?}"),
+            _ => assert_eq!(loops, [30, 30, 30], "{spread}"),
+        }
+        assert_eq!(server.running.figures().connections, 0, "the base loop serves none");
+        drop(clients);
+        server.log.wait_count(Moment::Close, 90);
+        server.end(90);
+    }
+}
+
+#[test]
+fn a_unix_address_is_spread_over_all_loops_too() {
+    let address = Address::unix_abstract(format!("campana-spread-{}", std::process::id())).unwrap();
+    let server = Server::of(TcpServer::bind(address.clone()).unwrap().threads(3), echo);
+    let clients: Vec<_> =
+        (0..30).map(|_| campana::socket::Socket::connect(&address, &Default::default()).unwrap().0).collect();
+    server.log.wait_count(Moment::Connect, 30);
+    let loops = server.handle.handlers();
+    assert!(loops.iter().all(|handler| handler.loop_handle().figures().connections == 10));
+    drop(clients);
+    server.log.wait_count(Moment::Close, 30);
+    server.end(30);
+}
+
+#[test]
+fn least_connections_fills_up_the_loop_that_has_lost_some() {
+    let server = Server::of(any().threads(2).spread(Spread::LeastConnections), echo);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(is_served);
+    let first = server.handle.handlers()[0].loop_handle().clone();
+    first
+        .post(|cx| {
+            for id in cx.connections() {
+                cx.connection(id).unwrap().force_close();
+            }
+        })
+        .unwrap();
+    wait_until("them to end", || first.figures().connections == 0);
+    let mut more: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    more.iter_mut().for_each(is_served);
+    assert_eq!(first.figures().connections, 10);
+    drop((clients, more));
+    server.log.wait_count(Moment::Close, 30);
+    server.end(30);
+}
+
+#[test]
+fn one_connection_more_than_allowed_is_refused_and_the_counts_are_right_afterwards() {
+    for threads in [0, 2] {
+        let server = Server::of(any().max_connections(3).threads(threads), echo);
+        for round in 1..=3 {
+            let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+            clients.iter_mut().for_each(is_served);
+            for _ in 0..5 {
+                wait_gone(&mut server.connect());
+            }
+            let figures = server.handle.figures();
+            assert_eq!((figures.connections, figures.accepted, figures.refused), (3, 3 * round, 5 * round));
+            clients.iter_mut().for_each(is_served);
+            drop(clients);
+            wait_until("room again", || server.handle.figures().connections == 0);
+        }
+        assert_eq!(server.log.count(Moment::Connect), 9, "a refused one is never told of");
+        server.end(9);
+    }
+}
+
+#[test]
+fn one_address_may_have_so_many_connections_and_others_theirs() {
+    let server = Server::of(any().max_per_address(2), echo);
+    let from = |last: u8| {
+        let local: SocketAddr = (IpAddr::from([127, 0, 0, last]), 0).into();
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&local.into()).unwrap();
+        socket.connect(&server.address().into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    for round in 1..=3 {
+        let mut clients: Vec<_> = [1, 2, 1, 2].map(from).into();
+        clients.iter_mut().for_each(is_served);
+        wait_gone(&mut from(1));
+        wait_gone(&mut from(2));
+        is_served(&mut from(3));
+        assert_eq!(server.handle.figures().refused_by_address, 2 * round);
+        drop(clients);
+        wait_until("them to be gone", || server.handle.figures().connections == 0);
+    }
+    server.end(15);
+}
+
+#[test]
+fn a_connection_that_panics_or_is_closed_by_force_gives_its_place_back() {
+    let server = Server::of(any().max_connections(1).max_per_address(1), |moment, conn, input| {
+        if moment == Moment::Data {
+            input.retrieve_all();
+            conn.force_close();
+        }
+    });
+    for _ in 0..10 {
+        let mut client = server.connect_and_wait();
+        client.write_all(b"x").unwrap();
+        wait_gone(&mut client);
+        wait_until("its place", || server.handle.figures().connections == 0);
+    }
+    server.end(10);
+}
+
+#[test]
+fn while_accepting_is_paused_those_who_come_wait() {
+    for (threads, spread) in [(0, Spread::RoundRobin), (2, Spread::RoundRobin), (2, Spread::ListenerPerLoop)]
+    {
+        let server = Server::of(any().threads(threads).spread(spread), echo);
+        let mut first = server.connect_and_wait();
+        server.handle.pause_accepting();
+        server.running.settle();
+        for handler in server.handle.handlers() {
+            settle(handler.loop_handle());
+        }
+        let mut waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        for client in &mut waiting {
+            client.write_all(b"ping").unwrap();
+        }
+        is_served(&mut first);
+        let turns = server.running.idle_turns(Duration::from_millis(100));
+        assert!(turns <= 5, "{turns} turns while paused");
+        assert_eq!(server.log.count(Moment::Connect), 1);
+        server.handle.resume_accepting();
+        for client in &mut waiting {
+            assert_eq!(read_exact(client, 4), b"ping");
+        }
+        drop((first, waiting));
+        server.log.wait_count(Moment::Close, 6);
+        server.end(6);
+    }
+}
+
+fn settle(event_loop: &campana::LoopHandle) {
+    let (report, reports) = std::sync::mpsc::channel();
+    event_loop.post(move |_| report.send(()).unwrap()).unwrap();
+    reports.recv_timeout(PATIENCE).unwrap();
+}
+
+#[test]
+fn sockets_that_listen_already_are_served() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Somebody came before there was a server.
+    let mut early = connect(address);
+    for threads in [0, 2] {
+        let listener = Listener::from_fd(listener.try_clone().unwrap().into()).unwrap();
+        let server = Server::of(TcpServer::from_listeners(vec![listener]).threads(threads), echo);
+        assert_eq!(server.address(), address);
+        if threads == 0 {
+            is_served(&mut early);
+            half_close(&early);
+            server.log.wait_count(Moment::Close, 1);
+        }
+        let mut client = server.connect();
+        is_served(&mut client);
+        drop(client);
+        server.log.wait_count(Moment::Close, if threads == 0 { 2 } else { 1 });
+        server.running.stop();
+    }
+}
+
+#[test]
+fn a_stop_serves_those_who_wait_in_the_backlog() {
+    for threads in [0, 1, 3] {
+        let server = Server::of(any().threads(threads), |moment, conn, input| match moment {
+            Moment::Data => {
+                conn.send(input.take()).unwrap();
+                conn.close();
+            }
+            _ => moment.usual(conn, input),
+        });
+        // Neither does a paused one leave them in the lurch.
+        server.handle.pause_accepting();
+        let loops: Vec<_> = server.handle.handlers().iter().map(|h| h.loop_handle().clone()).collect();
+        loops.iter().for_each(settle);
+        server.running.settle();
+        let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
+        server.handle.stop(PATIENCE);
+        for client in &mut clients {
+            client.write_all(b"in time").unwrap();
+            assert_eq!(read_to_end(client), b"in time");
+        }
+        drop(clients);
+        assert!(server.handle.wait_stopped(PATIENCE));
+        server.end(40);
+    }
+}
+
+#[test]
+fn a_stop_lets_exchanges_finish_and_closes_the_silent_after_a_second() {
+    let server = Server::of(any().threads(2), echo);
+    let mut silent = server.connect();
+    let mut busy = server.connect();
+    is_served(&mut silent);
+    is_served(&mut busy);
+    let began = Instant::now();
+    server.handle.stop(PATIENCE);
+    while began.elapsed() < Duration::from_millis(1_500) {
+        is_served(&mut busy);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The silent one has been closed by now, in good order; the busy one was left alone.
+    silent.set_nonblocking(true).unwrap();
+    assert_eq!(silent.read(&mut [0; 8]).unwrap(), 0);
+    assert!(!server.handle.is_stopped());
+    assert!(TcpStream::connect(server.address()).is_err(), "nobody is accepted any more");
+    drop(silent);
+    let last = Instant::now();
+    assert_eq!(read_to_end(&mut busy), b"");
+    assert!(last.elapsed() >= Duration::from_millis(900));
+    drop(busy);
+    assert!(server.handle.wait_stopped(PATIENCE));
+    let log = server.end(2);
+    assert_eq!(log.reasons(), ["stopping", "stopping"]);
+    assert_eq!(log.count(Moment::Stopping), 2);
+}
+
+#[test]
+fn a_stop_is_over_as_soon_as_the_last_connection_is() {
+    for threads in [0, 2] {
+        let server = Server::of(any().threads(threads), echo);
+        let mut clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(is_served);
+        let began = Instant::now();
+        server.handle.stop(Duration::from_secs(3600));
+        server.log.wait_count(Moment::Stopping, 10);
+        drop(clients);
+        assert!(server.handle.wait_stopped(PATIENCE));
+        assert!(began.elapsed() < Duration::from_secs(1));
+        server.end(10);
+    }
+}
+
+#[test]
+fn what_is_left_at_the_deadline_of_a_stop_is_closed_by_force() {
+    for threads in [0, 2] {
+        let deadline = Duration::from_millis(300);
+        let server = Server::of(any().threads(threads), |moment, conn, input| match moment {
+            // It doesn't want to end.
+            Moment::Stopping => {}
+            _ => echo(moment, conn, input),
+        });
+        let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(is_served);
+        let began = Instant::now();
+        server.handle.stop(deadline);
+        assert!(server.handle.wait_stopped(PATIENCE));
+        assert!(began.elapsed() >= deadline);
+        assert!(began.elapsed() < deadline + Duration::from_secs(2));
+        clients.iter_mut().for_each(wait_gone);
+        let log = server.end(4);
+        assert_eq!(log.reasons(), ["stopping"; 4]);
+    }
+}
+
+#[test]
+fn a_second_stop_brings_the_deadline_forward_and_never_back() {
+    let forever = |moment: Moment, conn: &mut TcpConnection<'_>, input: &mut Buffer| match moment {
+        Moment::Stopping => {}
+        _ => echo(moment, conn, input),
+    };
+    let (late, soon) = (Duration::from_secs(3600), Duration::from_millis(200));
+    for (first, second) in [(late, soon), (soon, late)] {
+        let server = Server::start(forever);
+        let client = server.connect_and_wait();
+        server.handle.stop(first);
+        server.handle.stop(second);
+        let began = Instant::now();
+        assert!(server.handle.wait_stopped(PATIENCE));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(client);
+        let log = server.end(1);
+        assert_eq!(log.count(Moment::Stopping), 1);
+    }
+}
+
+#[test]
+fn what_is_to_follow_a_stop_runs_once_on_the_base_loop_when_nothing_is_left() {
+    for threads in [0, 2] {
+        let server = Server::of(any().threads(threads), echo);
+        let client = server.connect_and_wait();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let handle = server.handle.clone();
+        for _ in 0..2 {
+            let (counted, handle) = (Arc::clone(&ran), handle.clone());
+            server.handle.stop_then(Duration::from_millis(100), move |cx| {
+                assert!(handle.is_stopped());
+                assert_eq!(handle.figures().connections, 0);
+                assert_eq!(cx.connections().len(), 0);
+                counted.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        wait_until("both to run", || ran.load(Ordering::SeqCst) == 2);
+        // After the end it runs at once.
+        let counted = Arc::clone(&ran);
+        server.handle.stop_then(Duration::ZERO, move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        wait_until("the third", || ran.load(Ordering::SeqCst) == 3);
+        assert_eq!(server.running.figures().panics, 0);
+        drop(client);
+        server.end(1);
+    }
+}
+
+#[test]
+fn stopping_right_after_or_before_the_start_of_the_loop_works_each_time() {
+    for round in 0..40 {
+        let (running, handle) = Running::start(move |event_loop| {
+            let handle = any().threads(round % 3).start(event_loop).unwrap();
+            if round % 2 == 0 {
+                handle.stop(Duration::ZERO);
+            }
+            handle
+        });
+        handle.stop(Duration::ZERO);
+        assert!(handle.wait_stopped(PATIENCE), "round {round}");
+        running.stop();
+    }
+}
+
+#[test]
+fn a_server_whose_loop_ends_is_stopped_and_its_threads_end() {
+    let alive = Arc::new(AtomicUsize::new(0));
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    thread_local! {
+        static ALIVE: std::cell::RefCell<Option<Counted>> = const { std::cell::RefCell::new(None) };
+    }
+    let counter = Arc::clone(&alive);
+    let server = any().threads(4).thread_init(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        ALIVE.with_borrow_mut(|alive| *alive = Some(Counted(Arc::clone(&counter))));
+    });
+    let server = Server::of(server, echo);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(is_served);
+    assert_eq!(alive.load(Ordering::SeqCst), 4);
+    let handle = server.handle.clone();
+    let log = server.end(20);
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "all threads have been joined");
+    assert!(handle.is_stopped());
+    assert_eq!(log.reasons(), ["stopping"; 20]);
+    clients.iter_mut().for_each(wait_gone);
+}
+
+#[test]
+fn handlers_are_made_on_their_own_loops_and_know_the_server() {
+    let threads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&threads);
+    let (running, handle) = Running::start(move |event_loop| {
+        any()
+            .threads(3)
+            .name("worker")
+            .start_with(event_loop, move |cx, handle| {
+                assert_eq!(handle.local_addresses().len(), 1);
+                let thread = std::thread::current();
+                assert_eq!(thread.name(), Some(cx.handle().name()));
+                seen.lock().unwrap().push(thread.name().unwrap().to_owned());
+                Recorder::new(&Log::default(), echo)
+            })
+            .unwrap()
+    });
+    let mut names = threads.lock().unwrap().clone();
+    names.sort();
+    assert_eq!(names, ["worker-0", "worker-1", "worker-2"]);
+    is_served(&mut connect(handle.local_addresses()[0].as_inet().unwrap()));
+    running.stop();
+}
+
+#[test]
+fn a_server_that_can_not_start_leaves_nothing_behind() {
+    let (running, address) = Running::start(|event_loop| {
+        let server = any().threads(2);
+        let act: Act = Arc::new(echo);
+        let first = AtomicBool::new(true);
+        let made = server.start_with(event_loop, move |_, _| {
+            assert!(!first.swap(false, Ordering::SeqCst), "the first factory call fails on purpose");
+            Recorder::with(&Log::default(), &act)
+        });
+        assert!(made.is_err());
+        // The same address is free again.
+        let listener = any();
+        let server = listener.threads(1).start(event_loop).unwrap();
+        server.local_addresses()[0].as_inet().unwrap()
+    });
+    drop(connect(address));
+    running.stop();
+}
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it() {
+    let server = Server::start(echo);
+    let address = server.address();
+    let error = TcpServer::bind(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    server.end(0);
+    // Free again at once, in spite of connections that are still being wound up.
+    let mut server = Some(Server::of(TcpServer::bind(address).unwrap(), echo));
+    let mut client = server.as_ref().unwrap().connect();
+    is_served(&mut client);
+    server.take().unwrap().running.stop();
+    let again = TcpServer::bind_with(address, &ListenOptions::new()).unwrap();
+    drop((again, client));
+}
+
+#[test]
+fn a_burst_of_connections_is_accepted_to_the_last_one() {
+    let server = Server::of(any().threads(2).spread(Spread::RoundRobin), echo);
+    let held = server.running.hold();
+    let mut clients: Vec<_> = (0..500).map(|_| server.connect()).collect();
+    held.release();
+    server.log.wait_count(Moment::Connect, 500);
+    clients.iter_mut().for_each(is_served);
+    drop(clients);
+    server.log.wait_count(Moment::Close, 500);
+    server.end(500);
+}
