@@ -263,7 +263,11 @@ impl EventLoop {
             let millis = rest.as_millis().min(86_400_000) as u64;
             return Ok(Some(Duration::from_millis(millis)));
         }
-        self.arm_precise_wake_up(rest)?;
+        if self.arm_precise_wake_up(rest).is_err() {
+            // There may be no descriptor left for the timerfd, which is no reason to end: a little later does too.
+            let coarse = Duration::from_millis(1);
+            return Ok(Some(longest_wait.map_or(coarse, |longest| longest.min(coarse))));
+        }
         Ok(longest_wait)
     }
 
