@@ -413,6 +413,7 @@ impl Core {
     }
 
     /// One write. Answers how much went out, if it was possible at all; a failure is noted.
+    #[inline(always)]
     fn attempt(&mut self, now: u64, write: impl FnOnce() -> io::Result<usize>) -> Option<usize> {
         match write() {
             Ok(sent) => {
@@ -491,6 +492,7 @@ impl Core {
     // ---- input
 
     /// Reads once, behind what `into` holds.
+    #[inline(always)]
     pub(crate) fn receive(&mut self, io: &impl Transport, into: &mut Buffer, now: u64) -> Received {
         if self.has(PACKETS) {
             return self.receive_packet(io, into, now);

@@ -29,8 +29,9 @@ impl Lender {
         self.queues.lend(OutputQueue::capacity)
     }
 
-    pub(crate) fn take_back_queue(&mut self, mut queue: Box<OutputQueue>) {
-        queue.reset_for_reuse(KEPT_EACH);
+    /// Takes back a queue of which everything has been consumed.
+    pub(crate) fn take_back_queue(&mut self, queue: Box<OutputQueue>) {
+        debug_assert!(queue.is_empty(), "what waits in a queue would go to another connection");
         self.queues.take_back(queue, OutputQueue::capacity);
     }
 }

@@ -166,7 +166,7 @@ impl<'a> From<&'a mut Buffer> for Output<'a> {
 /// A byte stream's pending output: copied and shared chunks, in the order of the sends.
 ///
 /// All copied bytes lie in one buffer, whatever lies between them in the stream; a shared chunk remembers how many of
-/// them go before it. So neither kind of send allocates once the queue has been in use.
+/// them go before it. So neither kind of send allocates once the queue has been in use. An empty one can be used again as it is.
 #[derive(Debug, Default)]
 pub(crate) struct OutputQueue {
     copied: Buffer,
@@ -185,11 +185,6 @@ struct SharedChunk {
 }
 
 impl OutputQueue {
-    /// An empty queue, which owns no memory yet.
-    pub(crate) const fn new() -> Self {
-        Self { copied: Buffer::new(), shared: VecDeque::new(), tail: 0, len: 0 }
-    }
-
     /// Number of bytes that wait.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -279,26 +274,9 @@ impl OutputQueue {
         }
     }
 
-    /// Drops everything, and tells how many bytes that were.
-    pub(crate) fn clear(&mut self) -> usize {
-        self.copied.retrieve_all();
-        self.shared.clear();
-        self.tail = 0;
-        mem::take(&mut self.len)
-    }
-
     /// Memory in bytes that the queue itself holds, without the shared chunks' content.
     pub(crate) fn capacity(&self) -> usize {
         self.copied.capacity() + self.shared.capacity() * size_of::<SharedChunk>()
-    }
-
-    /// Empties the queue for its next connection; its memory is kept for that one unless it exceeds `max_retained`
-    /// bytes.
-    pub(crate) fn reset_for_reuse(&mut self, max_retained: usize) {
-        self.clear();
-        if self.capacity() > max_retained {
-            *self = Self::new();
-        }
     }
 
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {

@@ -182,36 +182,25 @@ pub(crate) enum Lent {
 /// Unread input up to this many bytes is moved to the shared buffer for the next read, instead of being read behind.
 const MOVED_TO_SCRATCH: usize = 4 * 1024;
 
-impl Table {
-    /// The table of a loop, made when it is first asked for.
-    #[inline]
-    pub(crate) fn of(context: &mut LoopContext) -> &mut Self {
-        Self::split(context).0
-    }
-
-    #[inline]
-    fn split(context: &mut LoopContext) -> (&mut Self, Parts<'_>) {
-        if context.upper().is_none() {
-            Self::make(context);
-        }
-        match context.split_upper() {
-            Some(table_and_parts) => table_and_parts,
-            None => unreachable!("the table has just been made"),
-        }
-    }
-
-    #[cold]
-    fn make(context: &mut LoopContext) {
+impl Default for Table {
+    fn default() -> Self {
         static LOOPS: AtomicU32 = AtomicU32::new(0);
-        context.add_flush_hook(flush_all);
-        context.set_upper(Self {
+        Self {
             loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
             next_generation: 0,
             entries: Slab::new(),
             scratch: None,
             lender: Lender::default(),
             flush_list: Vec::new(),
-        });
+        }
+    }
+}
+
+impl Table {
+    /// The table of a loop.
+    #[inline]
+    pub(crate) fn of(context: &mut LoopContext) -> &mut Self {
+        context.split_upper().0
     }
 
     pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
@@ -368,7 +357,7 @@ impl Table {
     }
 
     /// Reads once for the handler; `budget` is what may still be read this turn, in bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&mut self, key: u32, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
         let entry = &mut self.entries[key as usize];
         let Some(socket) = &entry.socket else { return Input::Nothing };
@@ -422,7 +411,7 @@ impl Table {
     }
 
     /// Takes back an input buffer, with what the handler has left in it, and does what follows from the handler's call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_back(&mut self, key: u32, buffer: Box<Buffer>, lent: Lent, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
         let free =
@@ -437,6 +426,20 @@ impl Table {
             _ => {}
         }
         entry.follow_up(key, parts);
+    }
+
+    /// Flushes what the callbacks of a batch have left to be written.
+    pub(crate) fn flush_all(context: &mut LoopContext) {
+        context.with_table(|table, parts| {
+            let mut list = std::mem::take(&mut table.flush_list);
+            for key in list.drain(..) {
+                if let Some(entry) = table.entries.get_mut(key as usize) {
+                    entry.in_flush_list = false;
+                    table.flush(key, parts);
+                }
+            }
+            table.flush_list = list;
+        });
     }
 
     /// Adds a connection for a source, which is told of it by the key.
@@ -534,29 +537,13 @@ impl LoopContext {
     /// Runs something on this loop's connections with the parts of the loop that it needs.
     #[inline]
     pub(crate) fn with_table<R>(&mut self, run: impl FnOnce(&mut Table, &mut Parts<'_>) -> R) -> R {
-        let (table, mut parts) = Table::split(self);
+        let (table, mut parts) = self.split_upper();
         run(table, &mut parts)
     }
 }
 
-/// Flushes what the callbacks of a batch have left to be written.
-fn flush_all(context: &mut LoopContext) {
-    context.with_table(|table, parts| {
-        if table.flush_list.is_empty() {
-            return;
-        }
-        let mut list = std::mem::take(&mut table.flush_list);
-        for key in list.drain(..) {
-            if let Some(entry) = table.entries.get_mut(key as usize) {
-                entry.in_flush_list = false;
-                table.flush(key, parts);
-            }
-        }
-        table.flush_list = list;
-    });
-}
-
 /// The buffer to read into: the connection's own if it holds much, else the shared one with what little was left unread.
+#[inline(always)]
 fn lend_input(
     core: &mut Core,
     scratch: &mut Option<Box<Buffer>>,

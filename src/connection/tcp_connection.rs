@@ -284,10 +284,7 @@ impl<'a> TcpConnection<'a> {
     }
 
     fn table(&self) -> &Table {
-        match self.context.upper() {
-            Some(table) => table,
-            None => unreachable!("a loop with a connection has a table"),
-        }
+        self.context.upper()
     }
 
     fn entry(&self) -> &Entry {

@@ -37,7 +37,7 @@ pub struct LoopContext {
     locals: Vec<(TypeId, Box<dyn Any>)>,
     /// What the layer above keeps for this loop: like a local, but every message needs it several times, so that it isn't
     /// searched for.
-    upper: Option<Box<Upper>>,
+    upper: Box<Upper>,
     handle: LoopHandle,
 }
 
@@ -50,13 +50,13 @@ impl LoopContext {
             clock: Clock::new(),
             local_tasks: VecDeque::new(),
             deferred: VecDeque::new(),
-            flush_hooks: Vec::new(),
+            flush_hooks: vec![Upper::flush_all],
             new_sources: Vec::new(),
             removed_sources: Vec::new(),
             panic_log_limit: RateLimit::default(),
             source_ids: SourceIds::default(),
             locals: Vec::new(),
-            upper: None,
+            upper: Box::default(),
             handle,
         }
     }
@@ -234,25 +234,20 @@ impl LoopContext {
 
     /// What the layer above keeps for this loop.
     #[inline]
-    pub(crate) fn upper(&self) -> Option<&Upper> {
-        self.upper.as_deref()
+    pub(crate) fn upper(&self) -> &Upper {
+        &self.upper
     }
 
     /// The same to be changed, and the rest of what an operation on it needs, borrowed apart.
     #[inline]
-    pub(crate) fn split_upper(&mut self) -> Option<(&mut Upper, Parts<'_>)> {
+    pub(crate) fn split_upper(&mut self) -> (&mut Upper, Parts<'_>) {
         let parts = Parts {
             channels: &mut self.channels,
             deferred: &mut self.deferred,
             timers: &mut self.timers,
             clock: &self.clock,
         };
-        Some((self.upper.as_deref_mut()?, parts))
-    }
-
-    /// Gives the layer above its place. It does that once.
-    pub(crate) fn set_upper(&mut self, upper: Upper) {
-        self.upper = Some(Box::new(upper));
+        (&mut self.upper, parts)
     }
 
     #[inline]
@@ -371,9 +366,9 @@ impl LoopContext {
     }
 
     pub(super) fn drop_locals(&mut self) -> impl Iterator<Item = Box<dyn Any>> + use<> {
+        let upper = std::mem::take(&mut self.upper);
         let locals = std::mem::take(&mut self.locals);
-        let upper = self.upper.take().map(|upper| upper as Box<dyn Any>);
-        upper.into_iter().chain(locals.into_iter().map(|(_, local)| local))
+        std::iter::once(upper as Box<dyn Any>).chain(locals.into_iter().map(|(_, local)| local))
     }
 }
 

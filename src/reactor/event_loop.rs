@@ -515,7 +515,7 @@ fn exchange(sources: &mut Sources, context: &mut LoopContext) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
     settle(sources, context);
     call(sources, context, ready.source, |target, context| target.on_ready(context, ready));

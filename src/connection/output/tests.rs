@@ -40,7 +40,7 @@ fn every_source_gives_its_bytes() {
 
 #[test]
 fn small_sends_of_any_kind_leave_as_one_piece() {
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push("a".into(), 0);
     queue.push(Bytes::from(vec![b'b'; SHARE_FROM - 1]).into(), 0);
     queue.push(vec![b'c'; SHARE_FROM - 1].into(), 0);
@@ -51,7 +51,7 @@ fn small_sends_of_any_kind_leave_as_one_piece() {
 #[test]
 fn large_shared_bytes_are_not_copied() {
     let bytes = Bytes::from(vec![1; SHARE_FROM]);
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push((&bytes).into(), 0);
     assert!(queue.is_single());
     assert_eq!(queue.first().as_ptr(), bytes.as_ptr());
@@ -60,7 +60,7 @@ fn large_shared_bytes_are_not_copied() {
 #[test]
 fn shared_bytes_are_released_as_soon_as_they_are_consumed() {
     let bytes = Bytes::from(vec![1; SHARE_FROM]);
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push((&bytes).into(), 0);
     queue.push("after".into(), 0);
     queue.consume(SHARE_FROM - 1);
@@ -73,7 +73,7 @@ fn shared_bytes_are_released_as_soon_as_they_are_consumed() {
 #[test]
 fn headers_between_shared_bodies_keep_their_place_without_allocation() {
     let body = Bytes::from(vec![b'.'; 600]);
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     let fill = |queue: &mut OutputQueue| {
         for header in ["one:", "two:", "three:"] {
             queue.push(header.into(), 0);
@@ -98,7 +98,7 @@ fn headers_between_shared_bodies_keep_their_place_without_allocation() {
 #[test]
 fn what_the_socket_took_already_is_not_queued() {
     let long = vec![b'x'; 2 * SHARE_FROM];
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push("abcdef".into(), 4);
     queue.push(Bytes::from_static(b"ghijkl").into(), 6);
     queue.push(Bytes::from(long.clone()).into(), SHARE_FROM);
@@ -111,7 +111,7 @@ fn what_the_socket_took_already_is_not_queued() {
 #[test]
 fn no_more_pieces_are_given_than_there_is_room_for() {
     let body = Bytes::from(vec![0; SHARE_FROM]);
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     for _ in 0..MAX_SLICES + 10 {
         queue.push((&body).into(), 0);
     }
@@ -121,33 +121,23 @@ fn no_more_pieces_are_given_than_there_is_room_for() {
 #[test]
 #[should_panic(expected = "5 bytes consumed of 4")]
 fn consuming_more_than_waits_is_refused() {
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push("four".into(), 0);
     queue.consume(5);
 }
 
 #[test]
 fn a_reused_queue_takes_small_output_without_allocation() {
-    let mut queue = OutputQueue::new();
+    let mut queue = OutputQueue::default();
     queue.push_slice(&[0; 64]);
     let capacity = queue.capacity();
     for _ in 0..100 {
-        queue.reset_for_reuse(capacity);
         queue.push_slice(&[1; 64]);
         assert_eq!(queue.first(), [1; 64]);
         queue.consume(64);
         assert!(queue.is_empty());
     }
     assert_eq!(queue.capacity(), capacity);
-}
-
-#[test]
-fn reset_drops_pending_output_and_too_much_memory() {
-    let mut queue = OutputQueue::new();
-    queue.push_slice(&[0; 10_000]);
-    queue.push(vec![0; 600].into(), 0);
-    queue.reset_for_reuse(4096);
-    assert_eq!((queue.len(), queue.first(), queue.capacity()), (0, &[][..], 0));
 }
 
 /// Bytes of which none equals its neighbours, so that a byte lost or repeated shows.
@@ -163,8 +153,6 @@ enum Step {
     /// In thousandths of what waits, so that most end inside a chunk.
     Consume(usize),
     ConsumeFirst,
-    Clear,
-    Reset(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -184,8 +172,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => partly_sent().prop_map(|(bytes, sent)| Step::Shared(bytes, sent)),
         5 => (0..=1000_usize).prop_map(Step::Consume),
         3 => Just(Step::ConsumeFirst),
-        1 => Just(Step::Clear),
-        1 => (0..4000_usize).prop_map(Step::Reset),
     ];
     prop::collection::vec(step, 0..60)
 }
@@ -193,7 +179,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn bytes_leave_once_and_in_order(steps in steps()) {
-        let mut queue = OutputQueue::new();
+        let mut queue = OutputQueue::default();
         let mut model = Vec::<u8>::new();
         for step in steps {
             match step {
@@ -218,15 +204,6 @@ proptest! {
                     let n = queue.first().len();
                     queue.consume(n);
                     model.drain(..n);
-                }
-                Step::Clear => {
-                    prop_assert_eq!(queue.clear(), model.len());
-                    model.clear();
-                }
-                Step::Reset(max_retained) => {
-                    queue.reset_for_reuse(max_retained);
-                    prop_assert!(queue.capacity() <= max_retained);
-                    model.clear();
                 }
             }
             prop_assert_eq!(content(&queue), &model[..]);
