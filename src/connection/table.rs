@@ -431,6 +431,9 @@ impl Table {
     /// Flushes what the callbacks of a batch have left to be written.
     pub(crate) fn flush_all(context: &mut LoopContext) {
         context.with_table(|table, parts| {
+            if table.flush_list.is_empty() {
+                return;
+            }
             let mut list = std::mem::take(&mut table.flush_list);
             for key in list.drain(..) {
                 if let Some(entry) = table.entries.get_mut(key as usize) {

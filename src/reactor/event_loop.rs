@@ -117,12 +117,8 @@ impl EventLoop {
             counters: Counters::default(),
         });
         let context = LoopContext::new(poll, LoopHandle::new(Arc::clone(&shared)));
-        let meter = Meter {
-            stretch_began: context.now(),
-            calls: 0,
-            slow: config.slow_callback,
-            log_limit: RateLimit::default(),
-        };
+        let meter =
+            Meter { stretch_began: 0, calls: 0, slow: config.slow_callback, log_limit: RateLimit::default() };
         Ok(Self {
             sources: Sources::default(),
             context,
@@ -175,7 +171,8 @@ impl EventLoop {
             self.flush();
         }
         self.poll(longest_wait)?;
-        self.meter.stretch_began = self.context.clock.read();
+        self.context.clock.read();
+        self.meter.stretch_began = self.context.clock.nanos();
 
         self.dispatch_events();
         // Before the flush, so that what it writes is not dated back to when a slow callback began.
@@ -401,8 +398,8 @@ impl EventLoop {
             let Ok(Task { posted, work }) = self.tasks.try_recv() else { break };
             let counters = &self.shared.counters;
             counters.tasks.add(1);
-            let late = self.meter.stretch_began.saturating_duration_since(posted);
-            counters.task_lateness.record(late.as_nanos() as u64);
+            let late = self.meter.stretch_began.saturating_sub(self.context.clock.nanos_of(posted));
+            counters.task_lateness.record(late);
             match work {
                 Work::Context(task) => {
                     contain(&mut self.context, "task", |context| task(context));
@@ -568,7 +565,8 @@ fn report_panic(context: &mut LoopContext, what: &str) {
 
 /// Measures how long callbacks hold the loop, in stretches of sixteen.
 struct Meter {
-    stretch_began: Instant,
+    /// In nanoseconds of the loop's clock.
+    stretch_began: u64,
     calls: u32,
     slow: Duration,
     log_limit: RateLimit,
@@ -586,16 +584,18 @@ impl Meter {
     }
 
     fn measure(&mut self, counters: &Counters, context: &mut LoopContext) {
-        let now = context.clock.read();
-        let took = now.saturating_duration_since(self.stretch_began);
+        context.clock.read();
+        let now = context.clock.nanos();
+        let took = now - self.stretch_began;
         self.stretch_began = now;
         self.calls = 0;
-        if took.as_nanos() as u64 > counters.longest_callback.value() {
-            counters.longest_callback.set(took.as_nanos() as u64);
+        if took > counters.longest_callback.value() {
+            counters.longest_callback.set(took);
         }
+        let took = Duration::from_nanos(took);
         if took >= self.slow {
             counters.slow_callbacks.add(1);
-            if self.log_limit.allows(context.clock.nanos()) {
+            if self.log_limit.allows(now) {
                 log::warn!("loop {}: callbacks held the loop for {took:?}", context.handle().name());
             }
         }
