@@ -130,6 +130,7 @@ fn consuming_more_than_waits_is_refused() {
 fn a_reused_queue_takes_small_output_without_allocation() {
     let mut queue = OutputQueue::default();
     queue.push_slice(&[0; 64]);
+    queue.consume(64);
     let capacity = queue.capacity();
     for _ in 0..100 {
         queue.push_slice(&[1; 64]);
