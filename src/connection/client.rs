@@ -380,10 +380,12 @@ impl<H: Handler> ClientSource<H> {
         self.retries.succeeded();
         self.connected_at = context.clock().nanos();
         self.phase = Phase::Connected;
-        match self.group.add(context, socket, peer) {
-            Ok(id) => {
-                let handle = context.connection(id).map(|mut conn| conn.handle());
-                self.shared.lock().connection = handle;
+        match self.group.register(context, socket, peer) {
+            Ok(key) => {
+                // Before on_connect, in which it may be asked for.
+                let handle = TcpConnection::new(context, key).handle();
+                self.shared.lock().connection = Some(handle);
+                self.group.begin(context, key);
             }
             Err(error) => {
                 self.phase = Phase::Waiting;

@@ -55,13 +55,29 @@ impl<H: Handler> Group<H> {
         context: &mut LoopContext,
         socket: Socket,
         peer: Address,
-    ) -> io::Result<ConnectionId> {
+    ) -> io::Result<()> {
+        let key = self.register(context, socket, peer)?;
+        self.begin(context, key);
+        Ok(())
+    }
+
+    /// Adopts a connected socket. [`begin`](Self::begin) has to follow.
+    pub(crate) fn register(
+        &mut self,
+        context: &mut LoopContext,
+        socket: Socket,
+        peer: Address,
+    ) -> io::Result<u32> {
         let inserted = Table::insert(context, self.source, socket, peer.clone(), Rc::clone(&self.config));
-        let key = inserted.inspect_err(|_| {
+        inserted.inspect_err(|_| {
             if let Some(observer) = &self.observer {
                 observer.connection_ended(&peer);
             }
-        })?;
+        })
+    }
+
+    /// Calls `on_connect` of a connection that has just been registered.
+    pub(crate) fn begin(&mut self, context: &mut LoopContext, key: u32) {
         self.running = Some(key);
         if self.handler.wants_write_complete() {
             Table::of(context).entry_mut(key).core.report_writes();
@@ -69,9 +85,7 @@ impl<H: Handler> Group<H> {
         let state = self.handler.on_connect(&mut TcpConnection::new(context, key));
         self.running = None;
         let member = self.members.insert(Member { key, state }) as u32;
-        let table = Table::of(context);
-        table.entry_mut(key).member = member;
-        Ok(table.id_of(key))
+        Table::of(context).entry_mut(key).member = member;
     }
 
     /// The channel of one of its connections has something to say.
