@@ -50,12 +50,7 @@ impl<H: Handler> Group<H> {
     }
 
     /// Adopts a connected socket, and calls `on_connect`.
-    pub(crate) fn add(
-        &mut self,
-        context: &mut LoopContext,
-        socket: Socket,
-        peer: Address,
-    ) -> io::Result<()> {
+    pub(crate) fn add(&mut self, context: &mut LoopContext, socket: Socket, peer: Address) -> io::Result<()> {
         let key = self.register(context, socket, peer)?;
         self.begin(context, key);
         Ok(())

@@ -1,9 +1,29 @@
-//! Sockets as a connection's transport.
+//! What a connection needs of the system, and sockets as that.
 
 use std::io::{self, IoSlice};
 
-use super::core::{Packet, Transport};
 use crate::socket::Socket;
+
+/// The system calls of a connection.
+pub(crate) trait Transport {
+    /// Appends what there is to `into`'s spare capacity: one call, zero at the end of the stream.
+    fn recv(&self, into: &mut Vec<u8>) -> io::Result<usize>;
+    /// Appends one packet.
+    fn recv_packet(&self, into: &mut Vec<u8>) -> io::Result<Packet>;
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn send_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn shutdown_write(&self) -> io::Result<()>;
+    /// The longest packet that can be sent.
+    fn packet_capacity(&self) -> usize;
+}
+
+/// What a read of a packet brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Packet {
+    Whole(usize),
+    Truncated,
+    EndOfStream,
+}
 
 impl Transport for Socket {
     #[inline]

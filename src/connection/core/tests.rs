@@ -5,7 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use std::io::{self, IoSlice};
+
 use super::*;
+use crate::connection::lender::Lender;
+use crate::connection::output::Output;
+use crate::connection::transport::{Packet, Transport};
+use crate::connection::{Deadline, SendError};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -1,0 +1,64 @@
+//! How a connection comes to its end.
+
+use super::{CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, PEER_CLOSED_FIRST, SHUT_DOWN, nanos};
+use crate::connection::CloseReason;
+
+impl Core {
+    /// No more output after what is pending.
+    pub(crate) fn shut_down(&mut self) {
+        self.set(SHUT_DOWN, true);
+    }
+
+    /// Flush, say that no more comes, and wait for the peer to do the same.
+    pub(crate) fn close(&mut self, reason: Option<CloseReason>, now: u64) {
+        if !self.is_open() {
+            return;
+        }
+        let reason = reason.unwrap_or_else(|| self.peaceful_reason());
+        self.reason.get_or_insert(reason);
+        self.set(CLOSING | SHUT_DOWN | DEADLINE_CHANGED, true);
+        self.input = None;
+        self.linger_until = self.linger_until.min(now.saturating_add(nanos(self.config.linger)));
+    }
+
+    /// Shut down now, and closed by force after `delay` nanoseconds.
+    pub(crate) fn close_by(&mut self, deadline: u64) {
+        self.shut_down();
+        self.linger_until = self.linger_until.min(deadline);
+        self.set(DEADLINE_CHANGED, true);
+    }
+
+    pub(crate) fn close_when_silent(&mut self, silence: u64) {
+        self.silence = silence;
+        self.set(DEADLINE_CHANGED, true);
+    }
+
+    /// Ends the connection now.
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        if self.has(ENDED) {
+            return;
+        }
+        let is_failure = self.has_pending() || matches!(reason, CloseReason::HandlerPanicked);
+        self.note_reason(reason, is_failure);
+        self.discard_output();
+        self.input = None;
+        self.set(ENDED, true);
+        self.mark_due(Due::CLOSE);
+    }
+
+    /// The first reason stands, unless it is a close in good order that then failed.
+    pub(super) fn note_reason(&mut self, reason: CloseReason, is_failure: bool) {
+        let was_peaceful = matches!(self.reason, Some(CloseReason::Local | CloseReason::Peer));
+        if self.reason.is_none() || (was_peaceful && is_failure) {
+            self.reason = Some(reason);
+        }
+    }
+
+    pub(crate) fn take_reason(&mut self) -> CloseReason {
+        self.reason.take().unwrap_or(CloseReason::Local)
+    }
+
+    pub(super) fn peaceful_reason(&self) -> CloseReason {
+        if self.has(PEER_CLOSED_FIRST) { CloseReason::Peer } else { CloseReason::Local }
+    }
+}
