@@ -6,9 +6,12 @@
 mod acceptor;
 mod admission;
 mod client;
+mod client_handle;
+mod client_source;
 mod config;
 mod connector;
 mod core;
+mod entry;
 mod group;
 mod handle;
 mod handler;
@@ -25,7 +28,8 @@ mod transport;
 
 pub use self::core::ConnectionState;
 pub use admission::ServerFigures;
-pub use client::{ClientHandle, TcpClient};
+pub use client::TcpClient;
+pub use client_handle::ClientHandle;
 pub use config::ConnectionConfig;
 pub use connector::{Backoff, ConnectError, Endpoint, ToEndpoint};
 pub use handle::ConnectionHandle;

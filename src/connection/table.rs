@@ -8,12 +8,13 @@ use std::{fmt, io};
 use slab::Slab;
 
 use super::core::{Core, Due, Expired, READ_SIZE, Received};
+use super::entry::Entry;
 use super::handle::Link;
 use super::lender::Lender;
 use super::output::Output;
 use super::{CloseReason, ConnectionConfig, SendError};
 use crate::buffer::Buffer;
-use crate::reactor::{ChannelId, Flags, LoopContext, Parts, Ready, TimerId};
+use crate::reactor::{Flags, LoopContext, Parts, Ready, TimerId};
 use crate::socket::{Address, Socket};
 
 /// Names one connection of this process; never reused.
@@ -33,115 +34,6 @@ impl fmt::Display for ConnectionId {
 impl fmt::Debug for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnectionId({self})")
-    }
-}
-
-/// What a loop keeps for one connection: everything but the user's state.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) core: Core,
-    /// Closed, and gone, from the moment on that `on_close` is called.
-    pub(crate) socket: Option<Socket>,
-    generation: u32,
-    pub(crate) channel: ChannelId,
-    /// The source that its callbacks belong to.
-    pub(crate) source: u32,
-    /// Where that source keeps its state.
-    pub(crate) member: u32,
-    pub(crate) peer: Address,
-    /// Kept when the socket is closed.
-    pub(crate) local: Option<Box<Address>>,
-    link: Option<Arc<Link>>,
-    /// Timers that the user has set; most connections have none.
-    timers: Option<Box<UserTimers>>,
-    deadline_timer: Option<TimerId>,
-    armed_for: u64,
-    deferred: bool,
-    in_flush_list: bool,
-    waits_for_writable: bool,
-    is_tcp: bool,
-}
-
-impl Entry {
-    #[inline]
-    fn flush_later(&mut self, key: u32, flush_list: &mut Vec<u32>) {
-        if !self.in_flush_list {
-            self.in_flush_list = true;
-            flush_list.push(key);
-        }
-    }
-
-    /// Does what follows from a change of the core's state: callbacks, poller, deadline.
-    #[inline]
-    fn follow_up(&mut self, key: u32, parts: &mut Parts<'_>) {
-        if self.waits_for_writable || self.core.needs_follow_up() {
-            self.follow_up_change(key, parts);
-        }
-    }
-
-    fn follow_up_change(&mut self, key: u32, parts: &mut Parts<'_>) {
-        if self.core.has_due() && !self.deferred {
-            self.deferred = true;
-            parts.deferred.push_back((self.source, key));
-        }
-        if self.core.is_blocked() != self.waits_for_writable {
-            self.waits_for_writable = !self.waits_for_writable;
-            if self.waits_for_writable {
-                parts.channels.set(self.channel, Flags::WRITABLE, false);
-            }
-            parts.channels.set(self.channel, Flags::WRITING, self.waits_for_writable);
-        }
-        if self.core.is_broken() && self.core.wants_input() {
-            // What the peer sent before it went is read now, up to the error that ends it.
-            parts.channels.set(self.channel, Flags::READABLE, true);
-        }
-        if self.core.take_deadline_changed() {
-            self.arm(key, parts);
-        }
-    }
-
-    /// Sets the connection's one timer, if the next deadline is before the one that it is set for.
-    fn arm(&mut self, key: u32, parts: &mut Parts<'_>) {
-        let deadline = self.core.next_deadline();
-        if deadline < self.armed_for {
-            if let Some(timer) = self.deadline_timer.take() {
-                parts.cancel_timer(timer);
-            }
-            self.armed_for = deadline;
-            self.deadline_timer = Some(parts.set_timer(self.source, key, deadline));
-        }
-    }
-
-    /// Keeps what a handler has left unread. Answers the buffer, unless that is what it is kept in.
-    fn keep_unread(
-        &mut self,
-        mut buffer: Box<Buffer>,
-        lent: Lent,
-        lender: &mut Lender,
-    ) -> Option<Box<Buffer>> {
-        if self.core.is_packets() || !self.core.is_open() {
-            return Some(buffer);
-        }
-        if lent == Lent::Own {
-            self.core.keep_unread(buffer);
-            return None;
-        }
-        let mut own = lender.lend_buffer();
-        own.append(buffer.peek());
-        self.core.keep_unread(own);
-        buffer.clear();
-        Some(buffer)
-    }
-}
-
-/// The user's timers on one connection, with their tokens.
-#[derive(Debug, Default)]
-struct UserTimers(Vec<(TimerId, u64)>);
-
-impl UserTimers {
-    fn take(&mut self, timer: TimerId) -> Option<u64> {
-        let place = self.0.iter().position(|(id, _)| *id == timer)?;
-        Some(self.0.swap_remove(place).1)
     }
 }
 

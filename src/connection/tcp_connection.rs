@@ -5,8 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use super::core::ConnectionState;
+use super::entry::Entry;
 use super::output::Output;
-use super::table::{Entry, Table};
+use super::table::Table;
 use super::{CloseReason, ConnectionConfig, ConnectionHandle, ConnectionId, ConnectionStats, SendError};
 use crate::reactor::{Flags, LoopContext, TimerId};
 use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};

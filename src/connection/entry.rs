@@ -1,0 +1,120 @@
+//! What a loop keeps for one connection.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use super::handle::Link;
+use super::lender::Lender;
+use super::table::Lent;
+use crate::buffer::Buffer;
+use crate::reactor::{ChannelId, Flags, Parts, TimerId};
+use crate::socket::{Address, Socket};
+
+/// What a loop keeps for one connection: everything but the user's state.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(super) core: Core,
+    /// Closed, and gone, from the moment on that `on_close` is called.
+    pub(super) socket: Option<Socket>,
+    pub(super) generation: u32,
+    pub(super) channel: ChannelId,
+    /// The source that its callbacks belong to.
+    pub(super) source: u32,
+    /// Where that source keeps its state.
+    pub(super) member: u32,
+    pub(super) peer: Address,
+    /// Kept when the socket is closed.
+    pub(super) local: Option<Box<Address>>,
+    pub(super) link: Option<Arc<Link>>,
+    /// Timers that the user has set; most connections have none.
+    pub(super) timers: Option<Box<UserTimers>>,
+    pub(super) deadline_timer: Option<TimerId>,
+    pub(super) armed_for: u64,
+    pub(super) deferred: bool,
+    pub(super) in_flush_list: bool,
+    pub(super) waits_for_writable: bool,
+    pub(super) is_tcp: bool,
+}
+
+impl Entry {
+    #[inline]
+    pub(super) fn flush_later(&mut self, key: u32, flush_list: &mut Vec<u32>) {
+        if !self.in_flush_list {
+            self.in_flush_list = true;
+            flush_list.push(key);
+        }
+    }
+
+    /// Does what follows from a change of the core's state: callbacks, poller, deadline.
+    #[inline]
+    pub(super) fn follow_up(&mut self, key: u32, parts: &mut Parts<'_>) {
+        if self.waits_for_writable || self.core.needs_follow_up() {
+            self.follow_up_change(key, parts);
+        }
+    }
+
+    fn follow_up_change(&mut self, key: u32, parts: &mut Parts<'_>) {
+        if self.core.has_due() && !self.deferred {
+            self.deferred = true;
+            parts.deferred.push_back((self.source, key));
+        }
+        if self.core.is_blocked() != self.waits_for_writable {
+            self.waits_for_writable = !self.waits_for_writable;
+            if self.waits_for_writable {
+                parts.channels.set(self.channel, Flags::WRITABLE, false);
+            }
+            parts.channels.set(self.channel, Flags::WRITING, self.waits_for_writable);
+        }
+        if self.core.is_broken() && self.core.wants_input() {
+            // What the peer sent before it went is read now, up to the error that ends it.
+            parts.channels.set(self.channel, Flags::READABLE, true);
+        }
+        if self.core.take_deadline_changed() {
+            self.arm(key, parts);
+        }
+    }
+
+    /// Sets the connection's one timer, if the next deadline is before the one that it is set for.
+    pub(super) fn arm(&mut self, key: u32, parts: &mut Parts<'_>) {
+        let deadline = self.core.next_deadline();
+        if deadline < self.armed_for {
+            if let Some(timer) = self.deadline_timer.take() {
+                parts.cancel_timer(timer);
+            }
+            self.armed_for = deadline;
+            self.deadline_timer = Some(parts.set_timer(self.source, key, deadline));
+        }
+    }
+
+    /// Keeps what a handler has left unread. Answers the buffer, unless that is what it is kept in.
+    pub(super) fn keep_unread(
+        &mut self,
+        mut buffer: Box<Buffer>,
+        lent: Lent,
+        lender: &mut Lender,
+    ) -> Option<Box<Buffer>> {
+        if self.core.is_packets() || !self.core.is_open() {
+            return Some(buffer);
+        }
+        if lent == Lent::Own {
+            self.core.keep_unread(buffer);
+            return None;
+        }
+        let mut own = lender.lend_buffer();
+        own.append(buffer.peek());
+        self.core.keep_unread(own);
+        buffer.clear();
+        Some(buffer)
+    }
+}
+
+/// The user's timers on one connection, with their tokens.
+#[derive(Debug, Default)]
+pub(super) struct UserTimers(pub(super) Vec<(TimerId, u64)>);
+
+impl UserTimers {
+    pub(super) fn take(&mut self, timer: TimerId) -> Option<u64> {
+        let place = self.0.iter().position(|(id, _)| *id == timer)?;
+        Some(self.0.swap_remove(place).1)
+    }
+}
