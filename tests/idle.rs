@@ -37,14 +37,15 @@ fn input_postpones_the_idle_end() {
     let server = Server::configured(idle_after(idle), Moment::usual);
     let mut client = server.connect_and_wait();
     let began = Instant::now();
+    let mut last = began;
     while began.elapsed() < 3 * idle {
+        last = Instant::now();
         client.write_all(b"x").unwrap();
         std::thread::sleep(idle / 10);
     }
     assert_eq!(server.log.count(Moment::Close), 0);
-    let last = Instant::now();
     wait_gone(&mut client);
-    assert!(last.elapsed() >= idle - idle / 5);
+    assert!(last.elapsed() >= idle);
     assert_eq!(server.log.wait_closed(), "timed out: idle");
     server.end(1);
 }
@@ -205,14 +206,15 @@ fn close_when_silent_counts_from_the_last_byte_and_closes_in_good_order() {
     });
     let mut client = server.connect();
     let began = Instant::now();
+    let mut last = began;
     while began.elapsed() < 2 * silence {
+        last = Instant::now();
         client.write_all(b"x").unwrap();
         read_exact(&mut client, 1);
         std::thread::sleep(silence / 10);
     }
-    let last = Instant::now();
     assert_eq!(server::read_to_end(&mut client), b"");
-    assert!(last.elapsed() >= silence - silence / 5);
+    assert!(last.elapsed() >= silence);
     drop(client);
     assert_eq!(server.log.wait_closed(), "stopping");
     server.end(1);

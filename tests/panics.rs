@@ -98,6 +98,7 @@ fn panic_in(moment: Moment) {
     if moment == Moment::Connect {
         assert_eq!(log.lines_of(id), ["Connect"], "there is no state that on_close could be given");
     } else {
+        log.wait("its end", |log| log.lines_of(id).iter().any(|line| line.starts_with("Closed")));
         let lines = log.lines_of(id);
         let expected = if moment == Moment::Close { "closed by the peer" } else { "a callback panicked" };
         assert_eq!(lines[lines.len() - 1], format!("Closed({expected})"), "{lines:#?}");

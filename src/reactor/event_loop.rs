@@ -520,7 +520,7 @@ fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
 }
 
 /// Calls into a source, if it is there. Answers whether that went without a panic.
-#[inline]
+#[inline(always)]
 fn call(
     sources: &mut Sources,
     context: &mut LoopContext,

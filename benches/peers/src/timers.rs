@@ -52,9 +52,10 @@ fn far(number: usize) -> Duration {
     Duration::from_micros(1_000_000 + scatter(number) % 600_000_000)
 }
 
-/// Deadlines that fire: spread over a second, and none before all are set.
+/// Deadlines that fire: spread over a second, and none before all are set. In whole milliseconds, because tokio rounds to them
+/// and would otherwise wake up less often for being less precise.
 fn near(number: usize) -> Duration {
-    Duration::from_micros(2_000_000 + scatter(number) % 1_000_000)
+    Duration::from_millis(2_000 + scatter(number) % 1_000)
 }
 
 /// The same numbers, in no order, for all.
