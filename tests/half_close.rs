@@ -63,6 +63,30 @@ fn what_was_left_unread_can_still_be_looked_at_when_the_peer_has_closed() {
 }
 
 #[test]
+fn what_was_left_unread_is_handed_over_by_a_resume_after_the_peer_has_closed_too() {
+    let server = Server::configured(
+        |_| (),
+        |moment, conn, input| match moment {
+            Moment::Data if conn.is_read_closed() => {
+                conn.send(input.take()).unwrap();
+                conn.close();
+            }
+            Moment::Data => {}
+            Moment::ReadClosed => {
+                conn.pause_reading();
+                conn.resume_reading();
+            }
+            _ => moment.usual(conn, input),
+        },
+    );
+    let mut client = connect_narrow(server.address());
+    client.write_all(b"later").unwrap();
+    half_close(&client);
+    assert_eq!(read_to_end(&mut client), b"later");
+    server.end(1);
+}
+
+#[test]
 fn output_sent_in_on_read_closed_is_delivered() {
     let server = Server::configured(
         |config| config.socket = small_buffers(),

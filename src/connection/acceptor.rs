@@ -64,7 +64,9 @@ impl Acceptor {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
                 Ok((socket, peer)) => {
-                    self.exhausted_since = None;
+                    if self.exhausted_since.take().is_some() && self.reserve.is_none() {
+                        self.reserve = open_reserve();
+                    }
                     // What isn't admitted is closed here.
                     if let Some(admission) = gate.admit(peer) {
                         sink(context, socket, admission);
@@ -162,13 +164,15 @@ impl Acceptor {
         for _ in 0..ACCEPTS_PER_TURN {
             self.reserve = None;
             let accepted = self.listener.accept();
-            let done = accepted.is_err();
+            let refused = accepted.is_ok();
             drop(accepted);
             self.reserve = open_reserve();
-            if done || self.reserve.is_none() {
+            if refused {
+                gate.count_shed();
+            }
+            if !refused || self.reserve.is_none() {
                 return;
             }
-            gate.count_shed();
         }
     }
 }

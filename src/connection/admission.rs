@@ -76,13 +76,13 @@ impl Gate {
         }
         if let (Some(limit), Some(ip)) = (self.limits.per_address, address_of(&peer)) {
             let mut by_address = counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_address = by_address.entry(ip).or_default();
-            if *of_address >= limit {
+            let of_address = by_address.get(&ip).copied().unwrap_or(0);
+            if of_address >= limit {
                 counts.connections.fetch_sub(1, Ordering::Relaxed);
                 counts.refused_by_address.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
-            *of_address += 1;
+            by_address.insert(ip, of_address + 1);
         }
         counts.accepted.fetch_add(1, Ordering::Relaxed);
         Some(Admission { counts: Arc::clone(counts), peer: Some(peer) })

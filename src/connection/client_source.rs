@@ -261,8 +261,8 @@ impl<H: Handler> ClientSource<H> {
     fn end(&mut self, context: &mut LoopContext) {
         self.cancel_timers(context);
         self.phase = Phase::Ended;
-        context.remove_source(self.own.index);
-        self.shared.end();
+        // Dropping it, when the callback under way has returned, is what its handles are told of.
+        context.retire_source(self.own.index);
     }
 
     fn cancel_timers(&mut self, context: &mut LoopContext) {

@@ -21,8 +21,8 @@ pub struct ConnectionConfig {
     pub write_stall: Option<Duration>,
     /// For how long nothing may be received or sent. Default: for ever.
     pub idle: Option<Duration>,
-    /// For how long a closing connection may take to flush its output and to see the peer close too, and for how long one is
-    /// kept that was reset while reading is paused. Default 5 s.
+    /// For how long a closing connection waits for its peer: to take output that is pending, counted from the last bytes that
+    /// were taken, and then to close too. One that was reset while reading is paused is kept for as long. Default 5 s.
     pub linger: Duration,
     /// Output below this many bytes waits for the end of the batch of callbacks, so that many small sends become one write.
     /// Default 4 KiB; zero writes at once.

@@ -96,7 +96,8 @@ pub(crate) const READ_SIZE: usize = 64 * 1024;
 pub(crate) struct Core {
     flags: u16,
     due: Due,
-    reason: Option<CloseReason>,
+    /// In a box, as most of a connection's life there is none.
+    reason: Option<Box<CloseReason>>,
     pub(crate) input: Option<Box<Buffer>>,
     output: Option<Box<OutputQueue>>,
     packets: Option<Box<PacketQueue>>,
@@ -106,7 +107,9 @@ pub(crate) struct Core {
     /// Since when the output has been above the high-water mark.
     high_since: u64,
     /// When a closing connection is closed by force.
-    linger_until: u64,
+    close_by: u64,
+    /// Since when the connection is closing.
+    closing_since: u64,
     /// When a paused connection that was reset is closed by force.
     hung_up_until: u64,
     /// After what silence a stopping connection closes, in nanoseconds.
@@ -133,7 +136,8 @@ impl Core {
             config,
             stalled_since: NEVER,
             high_since: NEVER,
-            linger_until: NEVER,
+            close_by: NEVER,
+            closing_since: NEVER,
             hung_up_until: NEVER,
             silence: NEVER,
             created: now,

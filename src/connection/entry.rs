@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(super) core: Core,
     /// Closed, and gone, from the moment on that `on_close` is called.
     pub(super) socket: Option<Socket>,
-    pub(super) generation: u32,
+    pub(super) generation: u64,
     pub(super) channel: ChannelId,
     /// The source that its callbacks belong to.
     pub(super) source: u32,

@@ -54,7 +54,7 @@ impl ConnectionHandle {
     /// # Errors
     ///
     /// [`SendError::Closed`] after the end; [`SendError::Full`] if more than the connection's hard cap of bytes is under way to
-    /// its loop, in which case nothing is sent and the connection goes on.
+    /// its loop, where a send counts for 128 bytes at least, in which case nothing is sent and the connection goes on.
     pub fn send<'a>(&self, output: impl Into<Output<'a>>) -> Result<(), SendError> {
         let bytes = output.into().into_bytes();
         let size = bytes.len();
@@ -127,13 +127,16 @@ impl fmt::Debug for ConnectionHandle {
     }
 }
 
+/// What a send that is under way counts for at least, be it empty: about what it takes up in the loop's queue.
+const SEND_COST: usize = 128;
+
 /// What a connection and its handles share; made when the first handle is.
 #[derive(Debug)]
 pub(crate) struct Link {
     id: ConnectionId,
     peer: Address,
     open: AtomicBool,
-    /// Bytes that are under way to the loop.
+    /// Bytes that are under way to the loop; short sends count for more than they have.
     under_way: AtomicUsize,
     limit: usize,
 }
@@ -148,7 +151,7 @@ impl Link {
     }
 
     fn reserve(&self, size: usize) -> bool {
-        let before = self.under_way.fetch_add(size, Ordering::Relaxed);
+        let before = self.under_way.fetch_add(size.max(SEND_COST), Ordering::Relaxed);
         let fits = before.saturating_add(size) <= self.limit;
         if !fits {
             self.release(size);
@@ -157,6 +160,6 @@ impl Link {
     }
 
     fn release(&self, size: usize) {
-        self.under_way.fetch_sub(size, Ordering::Relaxed);
+        self.under_way.fetch_sub(size.max(SEND_COST), Ordering::Relaxed);
     }
 }

@@ -109,7 +109,8 @@ impl<H: Handler> ServerHandle<H> {
         self.begin_stop(deadline, None);
     }
 
-    /// As [`stop`](Self::stop), and runs `then` on the base loop when nothing of the server is left.
+    /// As [`stop`](Self::stop), and runs `then` on the base loop when nothing of the server is left. If the base loop ends before
+    /// that, `then` is dropped without being run.
     ///
     /// ```
     /// use std::time::Duration;

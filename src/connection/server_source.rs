@@ -268,7 +268,10 @@ impl<H: Handler> Source for LoopSource<H> {
 
     fn on_deferred(&mut self, context: &mut LoopContext, key: u32) {
         if key == LISTENER {
-            self.stop_accepting(context);
+            // The source that had this index before may have put something off under the same key.
+            if self.stopping {
+                self.stop_accepting(context);
+            }
         } else {
             self.group.on_deferred(context, key);
         }

@@ -21,8 +21,8 @@ use crate::socket::{Address, Socket};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     loop_number: u32,
-    generation: u32,
     index: u32,
+    generation: u64,
 }
 
 impl fmt::Display for ConnectionId {
@@ -41,7 +41,7 @@ impl fmt::Debug for ConnectionId {
 #[derive(Debug)]
 pub(crate) struct Table {
     loop_number: u32,
-    next_generation: u32,
+    next_generation: u64,
     pub(crate) entries: Slab<Entry>,
     /// What connections without unread input read into.
     scratch: Option<Box<Buffer>>,
@@ -225,6 +225,8 @@ impl Table {
         let entry = &mut self.entries[ready.key as usize];
         let budget = entry.core.config().read_budget.max(1);
         if entry.waits_for_writable && ready.flags.has(Flags::WRITABLE) {
+            // Taken up by the write that follows: if that is blocked again, there will be another event.
+            parts.channels.set(entry.channel, Flags::WRITABLE, false);
             entry.core.unblock();
             self.flush(ready.key, parts);
         }
@@ -254,15 +256,15 @@ impl Table {
         let entry = &mut self.entries[key as usize];
         let Some(socket) = &entry.socket else { return Input::Nothing };
         let Some(channel) = parts.channels.get_mut(entry.channel) else { return Input::Nothing };
+        if let Some(buffer) = entry.core.take_redelivery() {
+            return Input::Data { buffer, lent: Lent::Own, more: true };
+        }
         if !entry.core.wants_input() {
-            if !entry.core.is_paused() {
+            if !entry.core.is_paused() || !entry.core.is_open() {
                 // There is nothing that readiness could be for any more.
                 channel.clear_readable();
             }
             return Input::Nothing;
-        }
-        if let Some(buffer) = entry.core.take_redelivery() {
-            return Input::Data { buffer, lent: Lent::Own, more: true };
         }
         if !channel.flags.has(Flags::READABLE) || *budget == 0 {
             return Input::Nothing;
@@ -351,7 +353,7 @@ impl Table {
         let key = Self::of(context).entries.vacant_key() as u32;
         let channel = context.add_channel(source, key, socket.as_raw_fd())?;
         let table = Self::of(context);
-        table.next_generation = table.next_generation.wrapping_add(1);
+        table.next_generation += 1;
         let entry = Entry {
             core: Core::new(config, socket.is_packet(), now),
             is_tcp: socket.is_tcp(),

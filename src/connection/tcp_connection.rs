@@ -125,7 +125,8 @@ impl<'a> TcpConnection<'a> {
     }
 
     /// Closes in good order: pending output is delivered, the peer is told, and what it still sends is drained so that it sees
-    /// no reset; at the latest at the end of the [linger time](ConnectionConfig::linger). `on_data` isn't called any more.
+    /// no reset. A peer that does nothing for the [linger time](ConnectionConfig::linger) is waited for no longer. `on_data` isn't
+    /// called any more.
     pub fn close(&mut self) {
         self.close_with(None);
     }

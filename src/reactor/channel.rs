@@ -312,6 +312,11 @@ impl Channels {
             .collect()
     }
 
+    pub(crate) fn ids(&self) -> Vec<ChannelId> {
+        let slots = self.slots.iter();
+        slots.map(|(index, slot)| ChannelId { index: index as u32, generation: slot.generation }).collect()
+    }
+
     /// Sets or clears bits, and puts the channel on the ready list if it is due by that.
     pub(crate) fn set(&mut self, id: ChannelId, flags: Flags, on: bool) {
         let Some(slot) = self.get_mut(id) else { return };

@@ -269,6 +269,12 @@ impl LoopContext {
         for channel in self.channels.ids_of(index) {
             self.remove_channel(channel);
         }
+        self.retire_source(index);
+    }
+
+    /// As [`remove_source`](Self::remove_source), for a source whose channels are out already: looking for them takes as long
+    /// as the loop has channels.
+    pub(crate) fn retire_source(&mut self, index: u32) {
         if !self.removed_sources.contains(&index) {
             self.removed_sources.push(index);
         }
@@ -304,8 +310,18 @@ impl LoopContext {
 
     pub(super) fn close_channel(&mut self, id: ChannelId) {
         if let Some(source) = self.channels.get(id).map(|slot| slot.source) {
-            self.remove_source(source);
+            // The sources whose channels users know have one each.
+            self.remove_channel(id);
+            self.retire_source(source);
         }
+    }
+
+    /// Takes out the first `count` sources and all channels, when the loop ends.
+    pub(super) fn remove_all_sources(&mut self, count: u32) {
+        for channel in self.channels.ids() {
+            self.remove_channel(channel);
+        }
+        self.removed_sources = (0..count).collect();
     }
 
     /// What the owner of a channel calls it.

@@ -451,19 +451,21 @@ impl Drop for EventLoop {
         self.shared.alive.store(false, Ordering::Release);
         self.settle();
         self.context.clock.read();
-        let mut index = 0;
-        while index < self.sources.len() {
-            // A panic ends what the user's code was called for; the rest is told by the next call.
-            while !call(&mut self.sources, &mut self.context, index, |source, context| {
-                source.on_loop_end(context);
-            }) {}
-            // What the last callbacks have started ends as well.
-            self.settle();
-            index += 1;
+        // What the last callbacks have started ends as well, and may have a place that was passed before.
+        let mut started = true;
+        while std::mem::take(&mut started) {
+            let mut index = 0;
+            while index < self.sources.len() {
+                // A panic ends what the user's code was called for; the rest is told by the next call.
+                while !call(&mut self.sources, &mut self.context, index, |source, context| {
+                    source.on_loop_end(context);
+                }) {}
+                started |= !self.context.new_sources.is_empty();
+                self.settle();
+                index += 1;
+            }
         }
-        for index in 0..self.sources.len() {
-            self.context.remove_source(index);
-        }
+        self.context.remove_all_sources(self.sources.len());
         self.settle();
         while let Ok(task) = self.tasks.try_recv() {
             contain(&mut self.context, "destructor", |_| drop(task));

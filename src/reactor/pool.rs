@@ -120,21 +120,17 @@ impl LoopPool {
         if self.loops.is_empty() { std::slice::from_ref(&self.base) } else { &self.loops }
     }
 
-    /// One loop after the other. May be called from any thread.
+    /// One loop after the other, of those that have not ended. May be called from any thread.
     #[must_use]
     pub fn next(&self) -> &LoopHandle {
-        let loops = self.handles();
-        &loops[self.turn.fetch_add(1, Ordering::Relaxed) % loops.len()]
+        self.alive_in_turn().next().unwrap_or(&self.base)
     }
 
-    /// The loop with the fewest connections, counting those that are on their way to it; the next in turn among equals. May be
-    /// called from any thread.
+    /// The loop with the fewest connections, counting those that are on their way to it; the next in turn among equals, and
+    /// none that has ended. May be called from any thread.
     #[must_use]
     pub fn least_connections(&self) -> &LoopHandle {
-        let loops = self.handles();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..loops.len()).map(|offset| &loops[(first + offset) % loops.len()]);
-        in_turn
+        self.alive_in_turn()
             .min_by_key(|event_loop| event_loop.counters().connections.load(Ordering::Relaxed))
             .unwrap_or(&self.base)
     }
@@ -146,6 +142,14 @@ impl LoopPool {
         key.hash(&mut hasher);
         let loops = self.handles();
         &loops[(hasher.finish() % loops.len() as u64) as usize]
+    }
+
+    /// The loops from the next in turn on, without those that have ended: told to quit by a callback, say.
+    fn alive_in_turn(&self) -> impl Iterator<Item = &LoopHandle> {
+        let loops = self.handles();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..loops.len()).map(move |offset| &loops[first.wrapping_add(offset) % loops.len()]);
+        in_turn.filter(|event_loop| event_loop.is_alive())
     }
 
     /// Ends the loops and joins their threads. From one of these threads, which can't wait for itself, that one is left to end

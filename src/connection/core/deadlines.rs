@@ -15,7 +15,8 @@ impl Core {
     pub(crate) fn next_deadline(&self) -> u64 {
         let silent_since = self.silent_since();
         [
-            self.linger_until,
+            self.close_by,
+            self.linger_until(),
             self.hung_up_until,
             after(self.stalled_since, self.config.write_stall.map(nanos)),
             after(self.high_since, self.config.slow_consumer.map(nanos)),
@@ -31,7 +32,7 @@ impl Core {
         if self.has(ENDED) {
             return Expired::Nothing;
         }
-        if self.linger_until <= now {
+        if self.close_by.min(self.linger_until()) <= now {
             let lingers = self.has_pending();
             let reason =
                 if lingers { CloseReason::TimedOut(Deadline::Linger) } else { self.peaceful_reason() };
@@ -65,6 +66,14 @@ impl Core {
             self.close(Some(CloseReason::Stopping), now);
         }
         Expired::Changed
+    }
+
+    /// Counts from the last bytes that the kernel took, so that a peer that reads slowly still gets them all.
+    fn linger_until(&self) -> u64 {
+        if self.closing_since == NEVER {
+            return NEVER;
+        }
+        after(self.closing_since.max(self.last_sent), Some(nanos(self.config.linger)))
     }
 
     fn silent_since(&self) -> u64 {

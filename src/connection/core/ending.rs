@@ -1,6 +1,6 @@
 //! How a connection comes to its end.
 
-use super::{CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, PEER_CLOSED_FIRST, SHUT_DOWN, nanos};
+use super::{CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, PEER_CLOSED_FIRST, SHUT_DOWN};
 use crate::connection::CloseReason;
 
 impl Core {
@@ -15,16 +15,16 @@ impl Core {
             return;
         }
         let reason = reason.unwrap_or_else(|| self.peaceful_reason());
-        self.reason.get_or_insert(reason);
+        self.note_reason(reason, false);
         self.set(CLOSING | SHUT_DOWN | DEADLINE_CHANGED, true);
         self.input = None;
-        self.linger_until = self.linger_until.min(now.saturating_add(nanos(self.config.linger)));
+        self.closing_since = now;
     }
 
     /// Shut down now, and closed by force after `delay` nanoseconds.
     pub(crate) fn close_by(&mut self, deadline: u64) {
         self.shut_down();
-        self.linger_until = self.linger_until.min(deadline);
+        self.close_by = self.close_by.min(deadline);
         self.set(DEADLINE_CHANGED, true);
     }
 
@@ -48,14 +48,14 @@ impl Core {
 
     /// The first reason stands, unless it is a close in good order that then failed.
     pub(super) fn note_reason(&mut self, reason: CloseReason, is_failure: bool) {
-        let was_peaceful = matches!(self.reason, Some(CloseReason::Local | CloseReason::Peer));
+        let was_peaceful = matches!(self.reason.as_deref(), Some(CloseReason::Local | CloseReason::Peer));
         if self.reason.is_none() || (was_peaceful && is_failure) {
-            self.reason = Some(reason);
+            self.reason = Some(Box::new(reason));
         }
     }
 
     pub(crate) fn take_reason(&mut self) -> CloseReason {
-        self.reason.take().unwrap_or(CloseReason::Local)
+        self.reason.take().map_or(CloseReason::Local, |reason| *reason)
     }
 
     pub(super) fn peaceful_reason(&self) -> CloseReason {

@@ -118,7 +118,7 @@ impl Core {
     /// What was left unread, if it has to be handed over again although nothing came in, because reading was paused.
     #[inline]
     pub(crate) fn take_redelivery(&mut self) -> Option<Box<Buffer>> {
-        if !self.has(REDELIVER) {
+        if !self.has(REDELIVER) || self.has(PAUSED) {
             return None;
         }
         self.set(REDELIVER, false);

@@ -174,6 +174,24 @@ fn closing_waits_for_the_peer_until_the_linger_deadline() {
 }
 
 #[test]
+fn a_peer_that_still_reads_is_waited_for_when_closing() {
+    let script = Script::default();
+    let (mut core, mut lender) =
+        (core_with(|config| config.linger = Duration::from_secs(5)), Lender::default());
+    core.send(&script, &mut lender, "a long reply".into(), 0).unwrap();
+    core.flush(&script, &mut lender, 0);
+    core.close(None, 0);
+    for second in [4, 8, 12] {
+        script.room.borrow_mut().push_back(4);
+        core.unblock();
+        core.flush(&script, &mut lender, second * SECOND);
+        assert_eq!(core.expire(second * SECOND), Expired::Nothing);
+    }
+    assert_eq!((&script.outgoing.borrow()[..], script.fins.get()), (&b"a long reply"[..], 1));
+    assert_eq!(core.next_deadline(), 17 * SECOND, "and then for its own end");
+}
+
+#[test]
 fn output_left_at_the_linger_deadline_is_the_reason() {
     let script = Script::default();
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
