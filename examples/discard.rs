@@ -1,4 +1,4 @@
-//! Throws away whatever it receives (RFC 863), and tells how much that was.
+//! Throws away whatever it receives (RFC 863), and tells how fast it came.
 //!
 //! `cargo run --release --example discard`, then `head -c 1G /dev/zero | nc -N 127.0.0.1 2009`.
 

@@ -2,7 +2,7 @@
 //!
 //! One more is closed as soon as it is accepted, without any callback.
 //!
-//! `cargo run --example max_connections -- --max 2`, then `nc 127.0.0.1 2021` three times.
+//! `cargo run --example max_connections -- --max 2`, then `nc 127.0.0.1 2012` three times.
 
 mod support;
 
@@ -12,7 +12,7 @@ use campana::{Buffer, CloseReason, Handler, ServerHandle, TcpConnection};
 use support::Options;
 
 fn main() -> ExitCode {
-    let arguments = Options::server("Echoes to so many at a time, and no more.", "127.0.0.1:2021")
+    let arguments = Options::server("Echoes to so many at a time, and no more.", "127.0.0.1:2012")
         .option("--max N", Some("5"), "how many connections there may be")
         .parse();
     let max = arguments.value("--max");

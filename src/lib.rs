@@ -103,6 +103,7 @@ pub(crate) type Upper = connection::Table;
 mod pages {
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[cfg(feature = "signal")]
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}
     #[doc = include_str!("../docs/operations.md")]

@@ -246,9 +246,6 @@ impl EventLoop {
     /// How long the poller may block. The poller rounds up to milliseconds, so the whole milliseconds before a deadline are
     /// left to it, and the rest to a timerfd.
     fn longest_sleep(&mut self, longest_wait: Option<Duration>) -> io::Result<Option<Duration>> {
-        if !self.tasks.is_empty() {
-            return Ok(Some(Duration::ZERO));
-        }
         let Some(deadline) = self.context.timers.next_deadline() else { return Ok(longest_wait) };
         self.context.clock.read();
         let rest = Duration::from_nanos(deadline.saturating_sub(self.context.clock.nanos()));
@@ -393,6 +390,9 @@ impl EventLoop {
             self.shared.counters.tasks.add(1);
             contain(&mut self.context, "task", |context| task(context));
             self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+        if self.tasks.is_empty() {
+            return;
         }
         for _ in 0..self.tasks.len().min(self.config.tasks_per_turn) {
             let Ok(Task { posted, work }) = self.tasks.try_recv() else { break };

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use super::address::Address;
 
 /// Why a [`Listener`](super::Listener) couldn't be made.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct BindError {
     /// The address that was asked for.
@@ -52,6 +51,13 @@ impl fmt::Display for BindError {
     }
 }
 
+/// The same text: it is what a `main` prints that returns the error, and the advice in it is meant for whoever reads that.
+impl fmt::Debug for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
@@ -81,5 +87,6 @@ mod tests {
         }
         let denied = BindError { address: "127.0.0.1:80".parse().unwrap(), source: Errno::ACCESS.into() };
         assert!(denied.to_string().contains("CAP_NET_BIND_SERVICE"));
+        assert_eq!(format!("{denied:?}"), denied.to_string());
     }
 }
