@@ -1,63 +1,23 @@
 //! Clients: connecting, failing to, trying again, and being stopped.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use campana::connection::Backoff;
 use campana::socket::SocketOptions;
-use campana::{Buffer, ClientHandle, TcpClient, TcpConnection};
+use campana::{ClientHandle, TcpClient};
 
+#[path = "support/connecting.rs"]
+mod connecting;
 #[path = "support/server.rs"]
 mod server;
 
+use connecting::{backoff, hanging, nobody, start};
 use server::{Log, Moment, PATIENCE, Recorder, Running, Server, half_close, read_exact, read_to_end};
-
-fn backoff(initial: Duration, attempts: Option<u32>) -> Backoff {
-    let mut backoff = Backoff::default();
-    backoff.initial = initial;
-    backoff.longest = 4 * initial;
-    backoff.attempts = attempts;
-    backoff
-}
-
-/// A client with a recorder, on a loop of its own.
-fn start(
-    client: TcpClient,
-    act: impl Fn(Moment, &mut TcpConnection<'_>, &mut Buffer) + Send + Sync + 'static,
-) -> (Running, ClientHandle<Recorder>, Log) {
-    let log = Log::default();
-    let recorder = Recorder::new(&log, act);
-    let (running, handle) = Running::start(move |event_loop| client.start_with(event_loop, recorder));
-    (running, handle, log)
-}
-
-/// An address on which nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// A listener whose queue is full, so that connecting to it hangs; and those who fill it.
-fn hanging() -> (TcpListener, Vec<socket2::Socket>) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(1).unwrap();
-    let listener = TcpListener::from(socket);
-    let address = listener.local_addr().unwrap().into();
-    let mut fillers = Vec::new();
-    loop {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let connected = socket.connect_timeout(&address, Duration::from_millis(100));
-        fillers.push(socket);
-        if connected.is_err() {
-            return (listener, fillers);
-        }
-    }
-}
 
 #[test]
 fn a_connection_is_used_and_closed_and_that_is_the_end_of_the_client() {

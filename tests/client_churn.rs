@@ -12,7 +12,11 @@ use campana::reactor::LoopPool;
 use campana::socket::SocketOptions;
 use campana::{EventLoop, TcpClient, TcpServer};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+#[path = "support/patience.rs"]
+mod patience;
+
+use patience::{PATIENCE, wait_until};
+
 /// Some of the tests count the sockets of the process, which is one for all.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -36,15 +40,6 @@ fn start(pool: &LoopPool, client: TcpClient) -> ClientHandle<Callbacks> {
     let (report, reports) = mpsc::channel();
     pool.next().post(move |context| report.send(client.start(context)).unwrap()).unwrap();
     reports.recv_timeout(PATIENCE).unwrap()
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

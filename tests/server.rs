@@ -6,34 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use campana::TcpServer;
 use campana::connection::Spread;
 use campana::socket::{Address, ListenOptions, Listener};
-use campana::{Buffer, TcpConnection, TcpServer};
 
 #[path = "support/server.rs"]
 mod server;
 
 use server::{
-    Act, Log, Moment, PATIENCE, Recorder, Running, Server, connect, half_close, read_exact, wait_gone,
-    wait_until,
+    Act, Log, Moment, PATIENCE, Recorder, Running, Server, any, connect, echo, half_close, is_served,
+    read_exact, wait_gone, wait_until,
 };
-
-fn echo(moment: Moment, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
-    match moment {
-        Moment::Data => drop(conn.send(input.take())),
-        _ => moment.usual(conn, input),
-    }
-}
-
-#[track_caller]
-fn is_served(stream: &mut TcpStream) {
-    stream.write_all(b"ping").unwrap();
-    assert_eq!(read_exact(stream, 4), b"ping");
-}
-
-fn any() -> TcpServer {
-    TcpServer::bind("127.0.0.1:0").unwrap()
-}
 
 #[test]
 fn several_addresses_of_all_kinds_are_served_at_once() {

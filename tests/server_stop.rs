@@ -6,29 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use campana::{Buffer, TcpConnection, TcpServer};
+use campana::{Buffer, TcpConnection};
 
 #[path = "support/server.rs"]
 mod server;
 
-use server::{Moment, PATIENCE, Running, Server, read_exact, read_to_end, wait_gone, wait_until};
-
-fn echo(moment: Moment, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
-    match moment {
-        Moment::Data => drop(conn.send(input.take())),
-        _ => moment.usual(conn, input),
-    }
-}
-
-#[track_caller]
-fn is_served(stream: &mut TcpStream) {
-    stream.write_all(b"ping").unwrap();
-    assert_eq!(read_exact(stream, 4), b"ping");
-}
-
-fn any() -> TcpServer {
-    TcpServer::bind("127.0.0.1:0").unwrap()
-}
+use server::{Moment, PATIENCE, Running, Server, any, echo, is_served, read_to_end, wait_gone, wait_until};
 
 fn settle(event_loop: &campana::LoopHandle) {
     let (report, reports) = std::sync::mpsc::channel();

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use campana::Address;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// For how long a test waits for anything at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+#[path = "patience.rs"]
+mod patience;
+
+pub(crate) use patience::{PATIENCE, wait_until};
 
 /// A process of an example, killed when this is dropped.
 pub(crate) struct Program {
@@ -96,16 +97,6 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Waits until `condition` holds, for what nothing reports.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

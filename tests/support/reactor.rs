@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use campana::{EventLoop, LoopHandle};
 
-/// How long to wait for what has to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+#[path = "patience.rs"]
+mod patience;
+
+pub(crate) use patience::{PATIENCE, wait_until};
 
 /// Turns the loop until `condition` holds.
 ///
@@ -47,20 +49,6 @@ pub(crate) fn run(event_loop: &mut EventLoop) {
     event_loop.run().unwrap();
     assert!(!late.get(), "nobody told the loop to quit");
     event_loop.context().cancel(guard);
-}
-
-/// Waits until `condition` holds, for what another thread does.
-///
-/// # Panics
-///
-/// If it doesn't in time.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// Runs `task` on another thread's loop and brings its result.

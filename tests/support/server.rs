@@ -1,7 +1,7 @@
 //! Event loops on threads, servers on them, and raw sockets at the other end.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,26 +13,12 @@ use campana::socket::SocketOptions;
 use campana::{Buffer, EventLoop, LoopContext, LoopHandle, ServerHandle, TcpConnection, TcpServer};
 use socket2::SockRef;
 
+#[path = "patience.rs"]
+mod patience;
 mod recorder;
 
+pub(crate) use patience::{PATIENCE, wait_until};
 pub(crate) use recorder::{Act, Event, Log, Moment, Recorder};
-
-/// For how long a test waits for anything at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `condition` holds, for what nothing reports.
-///
-/// # Panics
-///
-/// If it doesn't in time.
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// An event loop that runs on a thread of its own until this is dropped.
 pub(crate) struct Running {
@@ -290,4 +276,23 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 /// How many descriptors this process has open.
 pub(crate) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Echoes, and does the usual besides.
+pub(crate) fn echo(moment: Moment, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+    match moment {
+        Moment::Data => drop(conn.send(input.take())),
+        _ => moment.usual(conn, input),
+    }
+}
+
+#[track_caller]
+pub(crate) fn is_served(stream: &mut TcpStream) {
+    stream.write_all(b"ping").unwrap();
+    assert_eq!(read_exact(stream, 4), b"ping");
+}
+
+/// A server on whatever port is free.
+pub(crate) fn any() -> TcpServer {
+    TcpServer::bind("127.0.0.1:0").unwrap()
 }
