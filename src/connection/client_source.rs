@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client_handle::ClientShared;
@@ -189,6 +190,7 @@ impl<H: Handler> ClientSource<H> {
         self.retries.succeeded();
         self.connected_at = context.clock().nanos();
         self.phase = Phase::Connected;
+        context.handle().counters().connections.fetch_add(1, Ordering::Relaxed);
         match self.group.register(context, socket, peer) {
             Ok(key) => {
                 // Before on_connect, in which it may be asked for.

@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
@@ -49,7 +50,7 @@ impl<H: Handler> Group<H> {
         self.members.is_empty()
     }
 
-    /// Adopts a connected socket, and calls `on_connect`.
+    /// Adopts a connected socket, which the loop's figures count already, and calls `on_connect`.
     pub(crate) fn add(&mut self, context: &mut LoopContext, socket: Socket, peer: Address) -> io::Result<()> {
         let key = self.register(context, socket, peer)?;
         self.begin(context, key);
@@ -65,6 +66,7 @@ impl<H: Handler> Group<H> {
     ) -> io::Result<u32> {
         let inserted = Table::insert(context, self.source, socket, peer.clone(), Rc::clone(&self.config));
         inserted.inspect_err(|_| {
+            context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
             if let Some(observer) = &self.observer {
                 observer.connection_ended(&peer);
             }

@@ -190,7 +190,7 @@ impl<H: Handler> LoopSource<H> {
         while let Some(acceptor) = self.acceptors.last_mut() {
             let group = &mut self.group;
             acceptor.drain(context, &self.shared.gate, |context, socket, admission| {
-                adopt(group, context, socket, admission);
+                accepted_here(group, context, socket, admission);
             });
             if let Some(drained) = self.acceptors.pop() {
                 drained.close(context);
@@ -251,7 +251,7 @@ impl<H: Handler> Source for LoopSource<H> {
         let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) else { return };
         let group = &mut self.group;
         acceptor.accept(context, &self.shared.gate, |context, socket, admission| {
-            adopt(group, context, socket, admission);
+            accepted_here(group, context, socket, admission);
         });
     }
 
@@ -370,7 +370,6 @@ impl<H: Handler> BaseSource<H> {
             let promised = &chosen.counters().connections;
             promised.fetch_add(1, Ordering::Relaxed);
             let posted = chosen.post_to_source(worker.source(), move |source, context| {
-                context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
                 if let Some(source) = downcast::<LoopSource<H>>(source) {
                     adopt(&mut source.group, context, socket, admission);
                 }
@@ -450,6 +449,17 @@ fn is_refused(error: &io::Error) -> bool {
 
 pub(super) fn downcast<S: Source>(source: &mut dyn Source) -> Option<&mut S> {
     (source as &mut dyn Any).downcast_mut()
+}
+
+/// Adopts a connection on the loop that has accepted it.
+fn accepted_here<H: Handler>(
+    group: &mut Group<H>,
+    context: &mut LoopContext,
+    socket: Socket,
+    admission: Admission,
+) {
+    context.handle().counters().connections.fetch_add(1, Ordering::Relaxed);
+    adopt(group, context, socket, admission);
 }
 
 fn adopt<H: Handler>(group: &mut Group<H>, context: &mut LoopContext, socket: Socket, admission: Admission) {

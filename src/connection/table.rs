@@ -339,7 +339,8 @@ impl Table {
         });
     }
 
-    /// Adds a connection for a source, which is told of it by the key.
+    /// Adds a connection for a source, which is told of it by the key. It counts among the loop's connections already, from the
+    /// moment on that the loop was chosen for it.
     pub(crate) fn insert(
         context: &mut LoopContext,
         source: u32,
@@ -373,8 +374,6 @@ impl Table {
             waits_for_writable: false,
         };
         table.entries.insert(entry);
-        let handle = context.handle();
-        handle.counters().connections.fetch_add(1, Ordering::Relaxed);
         context.with_table(|table, parts| table.follow_up(key, parts));
         Ok(key)
     }

@@ -11,8 +11,9 @@ use mio::Interest;
 use mio::unix::SourceFd;
 
 use super::channel::{Channels, Flags, OWN_DESCRIPTOR, Registered};
+use super::clock::Clock;
 use super::rate_limit::RateLimit;
-use super::source::{Source, SourceId};
+use super::source::{Source, SourceId, SourceIds};
 use super::timers::{TimerId, TimerQueue};
 use super::{Channel, ChannelId, EventSource, HandlerHandle, LoopHandle};
 use crate::Upper;
@@ -430,79 +431,6 @@ pub(crate) enum TimerTask {
     Once(LocalTask),
     Every { period: u64, task: Box<dyn FnMut(&mut LoopContext)> },
     Source { source: u32, key: u32 },
-}
-
-/// The loop's clock: monotonic, in nanoseconds since the loop was made where a plain number is wanted.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    epoch: Instant,
-    now: Instant,
-    /// `now` as a number: it is asked for several times a message, and read but once a few.
-    nanos: u64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { epoch: now, now, nanos: 0 }
-    }
-
-    pub(super) fn read(&mut self) -> Instant {
-        self.now = Instant::now();
-        self.nanos = self.nanos_of(self.now);
-        self.now
-    }
-
-    /// The loop's time.
-    #[inline]
-    pub(crate) fn nanos(&self) -> u64 {
-        self.nanos
-    }
-
-    /// A time before the loop was made counts as that moment. The number lasts for 584 years.
-    pub(crate) fn nanos_of(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.epoch);
-        since.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(since.subsec_nanos()))
-    }
-
-    /// `delay` from the loop's time on; the end of time if that is later still.
-    pub(crate) fn after(&self, delay: Duration) -> u64 {
-        self.nanos().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// The instant of a number of nanoseconds.
-    pub(crate) fn instant_of(&self, nanos: u64) -> Instant {
-        self.epoch + Duration::from_nanos(nanos)
-    }
-}
-
-/// Gives out source ids: indices are reused, generations are not.
-#[derive(Default)]
-struct SourceIds {
-    generations: Vec<u32>,
-    free: Vec<u32>,
-    next_generation: u32,
-}
-
-impl SourceIds {
-    fn allocate(&mut self) -> SourceId {
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let generation = self.next_generation;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.generations.push(0);
-            self.generations.len() as u32 - 1
-        });
-        self.generations[index as usize] = generation;
-        SourceId { index, generation }
-    }
-
-    fn id_of(&self, index: u32) -> SourceId {
-        SourceId { index, generation: self.generations[index as usize] }
-    }
-
-    fn release(&mut self, index: u32) {
-        self.free.push(index);
-    }
 }
 
 #[inline]

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,15 +13,15 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-use super::channel::Ready;
 use super::context::TimerTask;
+use super::dispatch::{call, call_ready, contain, guard, settle};
 use super::figures::Counters;
 use super::handle::{Shared, Task, Tasks, Work};
-use super::rate_limit::RateLimit;
-use super::source::{Source, Sources};
+use super::meter::Meter;
+use super::source::Sources;
 use super::timers::TimerId;
 use super::wake::WakeFlag;
-use super::{ChannelId, LoopContext, LoopHandle};
+use super::{ChannelId, LoopConfig, LoopContext, LoopHandle};
 
 /// An event loop: it waits for readiness, deadlines and posted tasks, and calls back.
 ///
@@ -52,34 +51,6 @@ pub struct EventLoop {
     ready: Vec<ChannelId>,
     /// The context was lent out between turns, so that something may wait to be flushed.
     touched: bool,
-}
-
-/// How a loop behaves; see the fields for the defaults.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LoopConfig {
-    /// What the loop calls itself in logs. Default: the name of the thread that makes it.
-    pub name: Option<String>,
-    /// The most readiness events taken in one turn. Default 1024; each costs 12 bytes of memory.
-    pub events_per_turn: usize,
-    /// The most posted tasks run in one turn, so that a flood of them leaves room for I/O and timers. Default 1024.
-    pub tasks_per_turn: usize,
-    /// For how long the loop looks again and again before it blocks. Default zero. It buys latency for the price of a core.
-    pub busy_poll: Duration,
-    /// From what duration on a stretch of callbacks is counted and logged as slow. Default 100 ms.
-    pub slow_callback: Duration,
-}
-
-impl Default for LoopConfig {
-    fn default() -> Self {
-        Self {
-            name: None,
-            events_per_turn: 1024,
-            tasks_per_turn: 1024,
-            busy_poll: Duration::ZERO,
-            slow_callback: Duration::from_millis(100),
-        }
-    }
 }
 
 const WAKE: Token = Token(0);
@@ -117,8 +88,7 @@ impl EventLoop {
             counters: Counters::default(),
         });
         let context = LoopContext::new(poll, LoopHandle::new(Arc::clone(&shared)));
-        let meter =
-            Meter { stretch_began: 0, calls: 0, slow: config.slow_callback, log_limit: RateLimit::default() };
+        let meter = Meter::new(config.slow_callback);
         Ok(Self {
             sources: Sources::default(),
             context,
@@ -488,118 +458,5 @@ impl fmt::Debug for EventLoop {
             .field("context", &self.context)
             .field("config", &self.config)
             .finish_non_exhaustive()
-    }
-}
-
-/// Takes up the sources that were added and drops those that were removed since the last call.
-#[inline]
-fn settle(sources: &mut Sources, context: &mut LoopContext) {
-    if context.has_other_sources() {
-        exchange(sources, context);
-    }
-}
-
-#[cold]
-fn exchange(sources: &mut Sources, context: &mut LoopContext) {
-    while context.has_other_sources() {
-        for (id, source) in context.new_sources.drain(..) {
-            sources.put(id, source);
-        }
-        for index in std::mem::take(&mut context.removed_sources) {
-            if let Some(source) = sources.take(index) {
-                context.release_source_id(index);
-                contain(context, "destructor", |_| drop(source));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
-    settle(sources, context);
-    call(sources, context, ready.source, |target, context| target.on_ready(context, ready));
-    context.channels.requeue(ready.channel);
-}
-
-/// Calls into a source, if it is there. Answers whether that went without a panic.
-#[inline(always)]
-fn call(
-    sources: &mut Sources,
-    context: &mut LoopContext,
-    index: u32,
-    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
-) -> bool {
-    sources.get(index).is_none_or(|source| guard(source, context, index, run))
-}
-
-/// Calls into a source, and tells it if that panicked. Answers whether it didn't.
-#[inline]
-fn guard(
-    source: &mut dyn Source,
-    context: &mut LoopContext,
-    index: u32,
-    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
-) -> bool {
-    let returned = catch_unwind(AssertUnwindSafe(|| run(source, context))).is_ok();
-    if !returned {
-        report_panic(context, "callback");
-        source.on_panic(context, index);
-    }
-    returned
-}
-
-/// Runs a piece of user code that stands alone. Answers whether it returned.
-fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopContext)) -> bool {
-    let returned = catch_unwind(AssertUnwindSafe(|| run(context))).is_ok();
-    if !returned {
-        report_panic(context, what);
-    }
-    returned
-}
-
-#[cold]
-fn report_panic(context: &mut LoopContext, what: &str) {
-    context.handle().counters().panics.add(1);
-    if context.panic_log_limit.allows(context.clock.nanos()) {
-        log::error!("loop {}: a {what} panicked; the loop goes on", context.handle().name());
-    }
-}
-
-/// Measures how long callbacks hold the loop, in stretches of sixteen.
-struct Meter {
-    /// In nanoseconds of the loop's clock.
-    stretch_began: u64,
-    calls: u32,
-    slow: Duration,
-    log_limit: RateLimit,
-}
-
-impl Meter {
-    const STRETCH: u32 = 16;
-
-    #[inline]
-    fn count_call(&mut self, counters: &Counters, context: &mut LoopContext) {
-        self.calls += 1;
-        if self.calls >= Self::STRETCH {
-            self.measure(counters, context);
-        }
-    }
-
-    fn measure(&mut self, counters: &Counters, context: &mut LoopContext) {
-        context.clock.read();
-        let now = context.clock.nanos();
-        let took = now - self.stretch_began;
-        self.stretch_began = now;
-        self.calls = 0;
-        if took > counters.longest_callback.value() {
-            counters.longest_callback.set(took);
-        }
-        let took = Duration::from_nanos(took);
-        if took >= self.slow {
-            counters.slow_callbacks.add(1);
-            if self.log_limit.allows(now) {
-                log::warn!("loop {}: callbacks held the loop for {took:?}", context.handle().name());
-            }
-        }
     }
 }

@@ -5,10 +5,14 @@
 //! [`connection`](crate::connection).
 
 mod channel;
+mod clock;
 mod context;
+mod dispatch;
 mod event_loop;
 mod figures;
 mod handle;
+mod loop_config;
+mod meter;
 mod pool;
 mod rate_limit;
 #[cfg(feature = "signal")]
@@ -20,9 +24,10 @@ mod wake;
 
 pub use channel::{Channel, ChannelId, EventSource};
 pub use context::LoopContext;
-pub use event_loop::{EventLoop, LoopConfig};
+pub use event_loop::EventLoop;
 pub use figures::{LATENESS_BUCKETS, LatenessHistogram, LoopFigures};
 pub use handle::{HandlerHandle, LoopGone, LoopHandle};
+pub use loop_config::LoopConfig;
 pub use pool::{LoopPool, PoolConfig, ThreadInit};
 pub use timers::TimerId;
 pub use udp::{Datagram, Datagrams, DatagramsIter, UdpChannel, UdpHandle, UdpOptions, UdpSocket, UdpStats};

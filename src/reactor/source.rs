@@ -74,3 +74,32 @@ impl Sources {
         self.slots.len() as u32
     }
 }
+
+/// Gives out source ids: indices are reused, generations are not.
+#[derive(Default)]
+pub(super) struct SourceIds {
+    generations: Vec<u32>,
+    free: Vec<u32>,
+    next_generation: u32,
+}
+
+impl SourceIds {
+    pub(super) fn allocate(&mut self) -> SourceId {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = self.next_generation;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.generations.push(0);
+            self.generations.len() as u32 - 1
+        });
+        self.generations[index as usize] = generation;
+        SourceId { index, generation }
+    }
+
+    pub(super) fn id_of(&self, index: u32) -> SourceId {
+        SourceId { index, generation: self.generations[index as usize] }
+    }
+
+    pub(super) fn release(&mut self, index: u32) {
+        self.free.push(index);
+    }
+}

@@ -1,0 +1,81 @@
+//! Calls into user code, from which no panic gets out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::LoopContext;
+use super::channel::Ready;
+use super::source::{Source, Sources};
+
+/// Takes up the sources that were added and drops those that were removed since the last call.
+#[inline]
+pub(super) fn settle(sources: &mut Sources, context: &mut LoopContext) {
+    if context.has_other_sources() {
+        exchange(sources, context);
+    }
+}
+
+#[cold]
+fn exchange(sources: &mut Sources, context: &mut LoopContext) {
+    while context.has_other_sources() {
+        for (id, source) in context.new_sources.drain(..) {
+            sources.put(id, source);
+        }
+        for index in std::mem::take(&mut context.removed_sources) {
+            if let Some(source) = sources.take(index) {
+                context.release_source_id(index);
+                contain(context, "destructor", |_| drop(source));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
+    settle(sources, context);
+    call(sources, context, ready.source, |target, context| target.on_ready(context, ready));
+    context.channels.requeue(ready.channel);
+}
+
+/// Calls into a source, if it is there. Answers whether that went without a panic.
+#[inline(always)]
+pub(super) fn call(
+    sources: &mut Sources,
+    context: &mut LoopContext,
+    index: u32,
+    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
+) -> bool {
+    sources.get(index).is_none_or(|source| guard(source, context, index, run))
+}
+
+/// Calls into a source, and tells it if that panicked. Answers whether it didn't.
+#[inline]
+pub(super) fn guard(
+    source: &mut dyn Source,
+    context: &mut LoopContext,
+    index: u32,
+    run: impl FnOnce(&mut dyn Source, &mut LoopContext),
+) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(|| run(source, context))).is_ok();
+    if !returned {
+        report_panic(context, "callback");
+        source.on_panic(context, index);
+    }
+    returned
+}
+
+/// Runs a piece of user code that stands alone. Answers whether it returned.
+pub(super) fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopContext)) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(|| run(context))).is_ok();
+    if !returned {
+        report_panic(context, what);
+    }
+    returned
+}
+
+#[cold]
+fn report_panic(context: &mut LoopContext, what: &str) {
+    context.handle().counters().panics.add(1);
+    if context.panic_log_limit.allows(context.clock.nanos()) {
+        log::error!("loop {}: a {what} panicked; the loop goes on", context.handle().name());
+    }
+}
