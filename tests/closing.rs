@@ -19,6 +19,34 @@ use server::{
 const LARGE: usize = 2 * 1024 * 1024;
 
 #[test]
+fn a_peer_that_half_closes_and_reads_slowly_gets_all_of_a_reply_that_takes_longer_than_the_linger_time() {
+    let server = Server::configured(
+        |config| {
+            config.socket = small_buffers();
+            config.linger = Duration::from_millis(500);
+        },
+        |moment, conn, input| match moment {
+            Moment::Connect => conn.send(pattern(400_000)).unwrap(),
+            _ => moment.usual(conn, input),
+        },
+    );
+    let mut client = connect_narrow(server.address());
+    half_close(&client);
+    let began = Instant::now();
+    let mut received = Vec::new();
+    // Three times as long as the linger time in all, with pauses that are much shorter.
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(75));
+        received.extend(read_exact(&mut client, 15_000));
+    }
+    assert!(began.elapsed() > Duration::from_millis(1500));
+    received.extend(read_to_end(&mut client));
+    assert!(received == pattern(400_000), "{} of 400000 bytes came", received.len());
+    assert_eq!(server.log.wait_closed(), "closed by the peer");
+    server.end(1);
+}
+
+#[test]
 fn close_with_unread_input_delivers_the_whole_reply_and_no_reset() {
     let reply = pattern(300_000);
     let expected = reply.clone();
