@@ -12,6 +12,7 @@ use super::client_handle::ClientShared;
 use super::connector::{Backoff, Endpoint, Retries, look_up};
 use super::group::Group;
 use super::server_source::downcast;
+use super::transport::Wire;
 use super::{ClientHandle, CloseReason, ConnectError, Handler, TcpClient, TcpConnection};
 use crate::reactor::{ChannelId, Flags, LoopContext, Ready, Source, SourceId, TimerId};
 use crate::socket::{Address, Socket, SocketOptions};
@@ -191,7 +192,7 @@ impl<H: Handler> ClientSource<H> {
         self.connected_at = context.clock().nanos();
         self.phase = Phase::Connected;
         context.handle().counters().connections.fetch_add(1, Ordering::Relaxed);
-        match self.group.register(context, socket, peer) {
+        match self.group.register(context, Wire::Socket(socket), peer) {
             Ok(key) => {
                 // Before on_connect, in which it may be asked for.
                 let handle = TcpConnection::new(context, key).handle();

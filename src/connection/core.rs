@@ -108,10 +108,8 @@ pub(crate) struct Core {
     high_since: u64,
     /// When a closing connection is closed by force.
     close_by: u64,
-    /// Since when the connection is closing.
-    closing_since: u64,
-    /// When a paused connection that was reset is closed by force.
-    hung_up_until: u64,
+    /// Since when the connection is closing, or, before that, reset while it was paused.
+    lingers_since: u64,
     /// After what silence a stopping connection closes, in nanoseconds.
     silence: u64,
     pub(crate) created: u64,
@@ -137,8 +135,7 @@ impl Core {
             stalled_since: NEVER,
             high_since: NEVER,
             close_by: NEVER,
-            closing_since: NEVER,
-            hung_up_until: NEVER,
+            lingers_since: NEVER,
             silence: NEVER,
             created: now,
             last_received: now,

@@ -6,16 +6,17 @@ use super::core::Core;
 use super::handle::Link;
 use super::lender::Lender;
 use super::table::Lent;
+use super::transport::Wire;
 use crate::buffer::Buffer;
 use crate::reactor::{ChannelId, Flags, Parts, TimerId};
-use crate::socket::{Address, Socket};
+use crate::socket::Address;
 
 /// What a loop keeps for one connection: everything but the user's state.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(super) core: Core,
     /// Closed, and gone, from the moment on that `on_close` is called.
-    pub(super) socket: Option<Socket>,
+    pub(super) wire: Option<Wire>,
     pub(super) generation: u64,
     pub(super) channel: ChannelId,
     /// The source that its callbacks belong to.
@@ -23,7 +24,7 @@ pub(crate) struct Entry {
     /// Where that source keeps its state.
     pub(super) member: u32,
     pub(super) peer: Address,
-    /// Kept when the socket is closed.
+    /// Kept when the descriptor is closed.
     pub(super) local: Option<Box<Address>>,
     pub(super) link: Option<Arc<Link>>,
     /// Timers that the user has set; most connections have none.

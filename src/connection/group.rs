@@ -9,9 +9,10 @@ use slab::Slab;
 
 use super::core::Due;
 use super::table::{Input, Table};
+use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
 use crate::reactor::{LoopContext, Ready, TimerId};
-use crate::socket::{Address, Socket};
+use crate::socket::Address;
 
 /// A handler, the states of its connections, and what else they share.
 ///
@@ -50,9 +51,9 @@ impl<H: Handler> Group<H> {
         self.members.is_empty()
     }
 
-    /// Adopts a connected socket, which the loop's figures count already, and calls `on_connect`.
-    pub(crate) fn add(&mut self, context: &mut LoopContext, socket: Socket, peer: Address) -> io::Result<()> {
-        let key = self.register(context, socket, peer)?;
+    /// Adopts a connected socket, or what plays its part, which the loop's figures count already, and calls `on_connect`.
+    pub(crate) fn add(&mut self, context: &mut LoopContext, wire: Wire, peer: Address) -> io::Result<()> {
+        let key = self.register(context, wire, peer)?;
         self.begin(context, key);
         Ok(())
     }
@@ -61,10 +62,10 @@ impl<H: Handler> Group<H> {
     pub(crate) fn register(
         &mut self,
         context: &mut LoopContext,
-        socket: Socket,
+        wire: Wire,
         peer: Address,
     ) -> io::Result<u32> {
-        let inserted = Table::insert(context, self.source, socket, peer.clone(), Rc::clone(&self.config));
+        let inserted = Table::insert(context, self.source, wire, peer.clone(), Rc::clone(&self.config));
         inserted.inspect_err(|_| {
             context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
             if let Some(observer) = &self.observer {
@@ -148,7 +149,7 @@ impl<H: Handler> Group<H> {
         let Some(key) = self.running.take() else { return };
         let table = Table::of(context);
         let entry = table.entry(key);
-        if entry.socket.is_none() {
+        if entry.wire.is_none() {
             // It was on_close.
             table.remove(key);
         } else if entry.member == u32::MAX {

@@ -42,6 +42,26 @@ impl CloseReason {
     }
 }
 
+impl CloseReason {
+    /// The same again; of a system call's error its number or kind.
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Local => Self::Local,
+            Self::Peer => Self::Peer,
+            Self::Reset => Self::Reset,
+            Self::TimedOut(deadline) => Self::TimedOut(*deadline),
+            Self::SlowConsumer => Self::SlowConsumer,
+            Self::Protocol(text) => Self::Protocol(text.clone()),
+            Self::HandlerPanicked => Self::HandlerPanicked,
+            Self::Stopping => Self::Stopping,
+            Self::Io(error) => Self::Io(match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => error.kind().into(),
+            }),
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

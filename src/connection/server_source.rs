@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::acceptor::{Acceptor, LISTENER};
 use super::admission::{Admission, Gate};
 use super::group::Group;
+use super::transport::Wire;
 use super::{ConnectionConfig, Handler, ServerHandle, Spread};
 use crate::reactor::{HandlerHandle, LoopContext, LoopHandle, LoopPool, Ready, Source, SourceId, TimerId};
 use crate::socket::{Address, Listener, Socket};
@@ -463,7 +464,7 @@ fn accepted_here<H: Handler>(
 }
 
 fn adopt<H: Handler>(group: &mut Group<H>, context: &mut LoopContext, socket: Socket, admission: Admission) {
-    if let Err(error) = group.add(context, socket, admission.take_over()) {
+    if let Err(error) = group.add(context, Wire::Socket(socket), admission.take_over()) {
         log::error!("an accepted connection could not be registered: {error}");
     }
 }

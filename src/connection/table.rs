@@ -12,10 +12,11 @@ use super::entry::Entry;
 use super::handle::Link;
 use super::lender::Lender;
 use super::output::Output;
+use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, SendError};
 use crate::buffer::Buffer;
-use crate::reactor::{Flags, LoopContext, Parts, Ready, TimerId};
-use crate::socket::{Address, Socket};
+use crate::reactor::{ChannelId, Flags, LoopContext, Parts, Ready, TimerId};
+use crate::socket::Address;
 
 /// Names one connection of this process; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,8 +131,8 @@ impl Table {
         parts: &mut Parts<'_>,
     ) -> Result<(), SendError> {
         let entry = &mut self.entries[key as usize];
-        let Some(socket) = &entry.socket else { return Err(SendError::Closed) };
-        let result = entry.core.send(socket, &mut self.lender, output, parts.clock.nanos());
+        let Some(wire) = &entry.wire else { return Err(SendError::Closed) };
+        let result = entry.core.send(wire, &mut self.lender, output, parts.clock.nanos());
         if let Ok(true) = result {
             entry.flush_later(key, &mut self.flush_list);
             return Ok(());
@@ -148,8 +149,8 @@ impl Table {
     /// Flushes a connection now.
     pub(crate) fn flush(&mut self, key: u32, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
-        let Some(socket) = &entry.socket else { return };
-        entry.core.flush(socket, &mut self.lender, parts.clock.nanos());
+        let Some(wire) = &entry.wire else { return };
+        entry.core.flush(wire, &mut self.lender, parts.clock.nanos());
         entry.follow_up(key, parts);
     }
 
@@ -201,7 +202,7 @@ impl Table {
     ) -> TimerId {
         let entry = &mut self.entries[key as usize];
         let timer = parts.set_timer(entry.source, key, deadline);
-        if entry.socket.is_some() {
+        if entry.wire.is_some() {
             entry.timers.get_or_insert_default().0.push((timer, token));
         } else {
             parts.cancel_timer(timer);
@@ -242,7 +243,7 @@ impl Table {
         let flags = parts.channels.flags(entry.channel);
         if entry.core.is_read_closed() && flags.has(Flags::ERROR | Flags::HANG_UP) {
             // No read will tell of it any more.
-            let error = entry.socket.as_ref().and_then(|socket| socket.take_error().ok()?);
+            let error = entry.wire.as_ref().and_then(|wire| wire.take_error().ok()?);
             entry.core.gone(error);
         } else if flags.has(Flags::ERROR) {
             entry.core.hung_up(parts.clock.nanos());
@@ -254,7 +255,7 @@ impl Table {
     #[inline(always)]
     pub(crate) fn read(&mut self, key: u32, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
         let entry = &mut self.entries[key as usize];
-        let Some(socket) = &entry.socket else { return Input::Nothing };
+        let Some(wire) = &entry.wire else { return Input::Nothing };
         let Some(channel) = parts.channels.get_mut(entry.channel) else { return Input::Nothing };
         if let Some(buffer) = entry.core.take_redelivery() {
             return Input::Data { buffer, lent: Lent::Own, more: true };
@@ -272,7 +273,7 @@ impl Table {
         let discards = !entry.core.is_open();
         let (mut buffer, lent) = lend_input(&mut entry.core, &mut self.scratch, &mut self.lender);
         let before = buffer.readable();
-        let received = entry.core.receive(socket, &mut buffer, parts.clock.nanos());
+        let received = entry.core.receive(wire, &mut buffer, parts.clock.nanos());
         let result = match received {
             Received::Data { drained } => {
                 // After a short read a stream is drained, unless there is more to be said than bytes: a hang-up, urgent
@@ -344,7 +345,7 @@ impl Table {
     pub(crate) fn insert(
         context: &mut LoopContext,
         source: u32,
-        socket: Socket,
+        wire: Wire,
         peer: Address,
         config: Rc<ConnectionConfig>,
     ) -> io::Result<u32> {
@@ -352,13 +353,16 @@ impl Table {
 
         let now = context.clock().nanos();
         let key = Self::of(context).entries.vacant_key() as u32;
-        let channel = context.add_channel(source, key, socket.as_raw_fd())?;
+        let channel = match &wire {
+            Wire::Socket(socket) => context.add_channel(source, key, socket.as_raw_fd())?,
+            Wire::Script(_) => context.add_own_channel(source, key),
+        };
         let table = Self::of(context);
         table.next_generation += 1;
         let entry = Entry {
-            core: Core::new(config, socket.is_packet(), now),
-            is_tcp: socket.is_tcp(),
-            socket: Some(socket),
+            core: Core::new(config, wire.is_packet(), now),
+            is_tcp: wire.is_tcp(),
+            wire: Some(wire),
             generation: table.next_generation,
             channel,
             source,
@@ -382,11 +386,15 @@ impl Table {
     /// `on_close` has been called. Answers the reason, once.
     pub(crate) fn shut(context: &mut LoopContext, key: u32) -> Option<CloseReason> {
         let entry = Self::of(context).entry_mut(key);
-        let socket = entry.socket.take()?;
-        entry.local = socket.local_address().ok().map(Box::new);
+        let wire = entry.wire.take()?;
+        entry.local = wire.local_address().ok().map(Box::new);
         let channel = entry.channel;
+        let reason = entry.core.take_reason();
         context.remove_channel(channel);
-        drop(socket);
+        match wire {
+            Wire::Socket(socket) => drop(socket),
+            Wire::Script(script) => script.shut(&reason),
+        }
         context.handle().counters().connections.fetch_sub(1, Ordering::Relaxed);
         context.with_table(|table, parts| {
             let entry = table.entry_mut(key);
@@ -397,8 +405,14 @@ impl Table {
             if let Some(link) = entry.link.take() {
                 link.close();
             }
-            Some(entry.core.take_reason())
-        })
+        });
+        Some(reason)
+    }
+
+    /// The channel of a connection, unless it has ended.
+    pub(crate) fn channel_of(&self, id: ConnectionId) -> Option<ChannelId> {
+        let entry = self.entry(self.find(id)?);
+        entry.wire.as_ref().map(|_| entry.channel)
     }
 
     /// Forgets a connection whose `on_close` has been called.
@@ -421,8 +435,8 @@ impl Table {
             return Arc::clone(link);
         }
         let link =
-            Arc::new(Link::new(id, entry.peer.clone(), entry.core.config().hard_cap, entry.socket.is_some()));
-        if entry.socket.is_some() {
+            Arc::new(Link::new(id, entry.peer.clone(), entry.core.config().hard_cap, entry.wire.is_some()));
+        if entry.wire.is_some() {
             entry.link = Some(Arc::clone(&link));
         }
         link

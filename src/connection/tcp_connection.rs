@@ -85,9 +85,9 @@ impl<'a> TcpConnection<'a> {
     /// What the system says; in `on_close`, `NotConnected` if it said so before.
     pub fn local_address(&self) -> io::Result<Address> {
         let entry = self.entry();
-        match (&entry.local, &entry.socket) {
+        match (&entry.local, &entry.wire) {
             (Some(local), _) => Ok((**local).clone()),
-            (None, Some(socket)) => socket.local_address(),
+            (None, Some(wire)) => wire.local_address(),
             (None, None) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -224,9 +224,10 @@ impl<'a> TcpConnection<'a> {
         self.change(|entry, _| entry.core.configure(change));
     }
 
-    /// The socket, to set options; nothing in `on_close`. To read or write it past the connection would break the stream.
+    /// The socket, to set options; nothing in `on_close`, and nothing if a [test](crate::testing) is the other end. To read or
+    /// write it past the connection would break the stream.
     pub fn socket(&self) -> Option<&Socket> {
-        self.entry().socket.as_ref()
+        self.entry().wire.as_ref()?.as_socket()
     }
 
     /// The kernel's figures of a TCP connection.
@@ -320,14 +321,14 @@ impl LoopContext {
     pub fn connection(&mut self, id: ConnectionId) -> Option<TcpConnection<'_>> {
         let table = Table::of(self);
         let key = table.find(id)?;
-        table.entry(key).socket.as_ref()?;
+        table.entry(key).wire.as_ref()?;
         Some(TcpConnection::new(self, key))
     }
 
     /// The ids of all connections of this loop, whichever server or client they belong to.
     pub fn connections(&mut self) -> Vec<ConnectionId> {
         let table = Table::of(self);
-        let open = table.entries.iter().filter(|(_, entry)| entry.socket.is_some());
+        let open = table.entries.iter().filter(|(_, entry)| entry.wire.is_some());
         open.map(|(key, _)| table.id_of(key as u32)).collect()
     }
 }

@@ -206,7 +206,7 @@ impl Flags {
         Self(self.0 & !flags.0)
     }
 
-    fn of(event: &Event) -> Self {
+    pub(super) fn of(event: &Event) -> Self {
         let hang_up = event.is_error() || (event.is_read_closed() && event.is_write_closed());
         Self::NONE
             .with(Self::READABLE, event.is_readable() || event.is_read_closed() || hang_up)
@@ -337,11 +337,10 @@ impl Channels {
         }
     }
 
-    /// Takes up a readiness event. Answers whom to call, and whether they have to be called; nothing for a stale event.
+    /// Takes up what a readiness event says. Answers whom to call, and whether they have to be called; nothing for a stale event.
     #[inline]
-    pub(super) fn take_up(&mut self, id: ChannelId, event: &Event) -> Option<(Ready, bool)> {
+    pub(super) fn take_up(&mut self, id: ChannelId, news: Flags) -> Option<(Ready, bool)> {
         let slot = self.get_mut(id)?;
-        let news = Flags::of(event);
         let first_hang_up = news.without(slot.flags).has(Flags::HANG_UP | Flags::ERROR);
         slot.flags = slot.flags | news;
         Some((slot.ready(id), slot.flags.is_due() || first_hang_up))

@@ -9,18 +9,36 @@ pub(crate) struct Clock {
     pub(super) now: Instant,
     /// `now` as a number: it is asked for several times a message, and read but once a few.
     nanos: u64,
+    /// Time passes by hand only, for tests.
+    held: bool,
 }
 
 impl Clock {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { epoch: now, now, nanos: 0 }
+        Self { epoch: now, now, nanos: 0, held: false }
     }
 
     pub(super) fn read(&mut self) -> Instant {
-        self.now = Instant::now();
-        self.nanos = self.nanos_of(self.now);
+        if !self.held {
+            self.set(Instant::now());
+        }
         self.now
+    }
+
+    /// Stands still from now on, until somebody [advances](Self::advance) it.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub(super) fn advance(&mut self, time: Duration) {
+        self.set(self.now + time);
+    }
+
+    #[inline]
+    fn set(&mut self, now: Instant) {
+        self.now = now;
+        self.nanos = self.nanos_of(now);
     }
 
     /// The loop's time.

@@ -297,6 +297,11 @@ impl LoopContext {
         Ok(id)
     }
 
+    /// Adds a channel that no poller knows: its source, or who drives it, sets its readiness.
+    pub(crate) fn add_own_channel(&mut self, source: u32, key: u32) -> ChannelId {
+        self.channels.insert(source, key, OWN_DESCRIPTOR)
+    }
+
     /// Takes a channel out. The caller closes the descriptor afterwards: a duplicate of it may live on elsewhere, and would
     /// go on to report events if the poller had not forgotten it first.
     pub(crate) fn remove_channel(&mut self, id: ChannelId) {

@@ -1,5 +1,7 @@
 //! The loop itself: one turn after the other.
 
+mod by_hand;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,7 +23,7 @@ use super::meter::Meter;
 use super::source::Sources;
 use super::timers::TimerId;
 use super::wake::WakeFlag;
-use super::{ChannelId, LoopConfig, LoopContext, LoopHandle};
+use super::{ChannelId, Flags, LoopConfig, LoopContext, LoopHandle};
 
 /// An event loop: it waits for readiness, deadlines and posted tasks, and calls back.
 ///
@@ -270,7 +272,7 @@ impl EventLoop {
                 continue;
             }
             let id = ChannelId::from_token(token);
-            match self.context.channels.take_up(id, event) {
+            match self.context.channels.take_up(id, Flags::of(event)) {
                 Some((ready, true)) => {
                     call_ready(&mut self.sources, &mut self.context, ready);
                     self.meter.count_call(counters, &mut self.context);

@@ -67,7 +67,7 @@ impl LoopContext {
         source: u32,
         device: &mut impl mio::event::Source,
     ) -> io::Result<ChannelId> {
-        let id = self.channels.insert(source, 0, super::channel::OWN_DESCRIPTOR);
+        let id = self.add_own_channel(source, 0);
         let registered = self.poll.registry().register(device, id.token(), Interest::READABLE);
         registered.map(|()| id).inspect_err(|_| {
             self.channels.remove(id);

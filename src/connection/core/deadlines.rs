@@ -17,7 +17,6 @@ impl Core {
         [
             self.close_by,
             self.linger_until(),
-            self.hung_up_until,
             after(self.stalled_since, self.config.write_stall.map(nanos)),
             after(self.high_since, self.config.slow_consumer.map(nanos)),
             after(silent_since, self.idle_time()),
@@ -32,14 +31,15 @@ impl Core {
         if self.has(ENDED) {
             return Expired::Nothing;
         }
-        if self.close_by.min(self.linger_until()) <= now {
+        let lingered = self.linger_until() <= now;
+        if self.close_by <= now || (lingered && self.has(CLOSING)) {
             let lingers = self.has_pending();
             let reason =
                 if lingers { CloseReason::TimedOut(Deadline::Linger) } else { self.peaceful_reason() };
             self.end(reason);
             return Expired::Changed;
         }
-        if self.hung_up_until <= now {
+        if lingered {
             self.end(CloseReason::Reset);
             return Expired::Changed;
         }
@@ -70,10 +70,10 @@ impl Core {
 
     /// Counts from the last bytes that the kernel took, so that a peer that reads slowly still gets them all.
     fn linger_until(&self) -> u64 {
-        if self.closing_since == NEVER {
+        if self.lingers_since == NEVER {
             return NEVER;
         }
-        after(self.closing_since.max(self.last_sent), Some(nanos(self.config.linger)))
+        after(self.lingers_since.max(self.last_sent), Some(nanos(self.config.linger)))
     }
 
     fn silent_since(&self) -> u64 {

@@ -18,7 +18,7 @@ impl Core {
         self.note_reason(reason, false);
         self.set(CLOSING | SHUT_DOWN | DEADLINE_CHANGED, true);
         self.input = None;
-        self.closing_since = now;
+        self.lingers_since = now;
     }
 
     /// Shut down now, and closed by force after `delay` nanoseconds.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{
     CLOSING, Core, DEADLINE_CHANGED, ENDED, FIN_SENT, NEVER, PACKETS, PAUSED, PEER_CLOSED_FIRST, PROBED,
-    READ_CLOSED, READ_SIZE, REDELIVER, Received, SHUT_DOWN, WRITE_FAILED, nanos,
+    READ_CLOSED, READ_SIZE, REDELIVER, Received, SHUT_DOWN, WRITE_FAILED,
 };
 use crate::buffer::Buffer;
 use crate::connection::CloseReason;
@@ -110,7 +110,9 @@ impl Core {
     pub(crate) fn resume(&mut self) -> bool {
         let was_paused = self.has(PAUSED);
         self.set(PAUSED, false);
-        self.hung_up_until = NEVER;
+        if !self.has(CLOSING) {
+            self.lingers_since = NEVER;
+        }
         self.set(REDELIVER, was_paused && self.input.is_some());
         was_paused
     }
@@ -129,8 +131,8 @@ impl Core {
     /// for it. A hang-up without an error is the end of both directions in good order, which reads find behind all that was
     /// sent before it: nothing of that may be lost, however long reading is paused.
     pub(crate) fn hung_up(&mut self, now: u64) {
-        if self.has(PAUSED) && self.hung_up_until == NEVER {
-            self.hung_up_until = now.saturating_add(nanos(self.config.linger));
+        if self.has(PAUSED) && self.lingers_since == NEVER {
+            self.lingers_since = now;
             self.set(DEADLINE_CHANGED, true);
         }
     }
