@@ -276,11 +276,12 @@ impl<H: Handler> ClientSource<H> {
 }
 
 impl<H: Handler> Source for ClientSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
-        match ready.key {
-            CLIENT => self.connecting_is_ready(context),
-            _ => self.group.on_ready(context, ready),
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+        if ready.key != CLIENT {
+            return self.group.on_ready(context, ready);
         }
+        self.connecting_is_ready(context);
+        true
     }
 
     fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {

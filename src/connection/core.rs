@@ -22,14 +22,24 @@ use crate::buffer::Buffer;
 /// What a read of a connection brought.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Bytes; the kernel has no more of them if `drained`.
-    Data { drained: bool },
+    /// So many bytes; the kernel has no more of them if `drained`.
+    Data { len: usize, drained: bool },
     /// The peer will send no more.
     EndOfStream,
     /// Nothing at the moment.
     WouldBlock,
     /// The connection has ended by it.
     Ended,
+}
+
+/// What has to follow an accepted send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Follow {
+    Nothing,
+    /// A flush at the end of the batch.
+    Flush,
+    /// Whatever follows from a change of state.
+    Up,
 }
 
 /// What a deadline asks for.
@@ -177,6 +187,12 @@ impl Core {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.has(PAUSED)
+    }
+
+    /// Whether reading is anything but the usual: there is something to be seen to before.
+    #[inline]
+    pub(crate) fn reads_unusually(&self) -> bool {
+        self.has(REDELIVER | PAUSED | READ_CLOSED | CLOSING | ENDED)
     }
 
     /// Whether reads make sense: not while paused, unless it is to drain what a closing peer still sends.

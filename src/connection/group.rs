@@ -11,7 +11,7 @@ use super::core::Due;
 use super::table::{Input, Table};
 use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
-use crate::reactor::{LoopContext, Ready, TimerId};
+use crate::reactor::{Flags, LoopContext, Ready, TimerId};
 use crate::socket::Address;
 
 /// A handler, the states of its connections, and what else they share.
@@ -86,30 +86,38 @@ impl<H: Handler> Group<H> {
         Table::of(context).entry_mut(key).member = member;
     }
 
-    /// The channel of one of its connections has something to say.
+    /// The channel of one of its connections has something to say. Answers whether there may be more input, left for the next
+    /// turn.
     #[inline]
-    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         let key = ready.key;
-        let mut budget = context.with_table(|table, parts| table.take_up(ready, parts));
+        if ready.flags.has(Flags::WRITING | Flags::ERROR | Flags::HANG_UP) {
+            context.with_table(|table, parts| table.take_up(ready, parts));
+        }
+        let mut taken = 0;
         loop {
-            match context.with_table(|table, parts| table.read(key, &mut budget, parts)) {
-                Input::Data { mut buffer, lent, more } => {
-                    self.run(context, key, |handler, state, conn| handler.on_data(state, conn, &mut buffer));
-                    context.with_table(|table, parts| table.give_back(key, buffer, lent, parts));
+            match Table::read(context, key, &mut taken) {
+                Input::Data { mut buffer, lent, member, more } => {
+                    self.call(context, key, member, |handler, state, conn| {
+                        handler.on_data(state, conn, &mut buffer);
+                    });
+                    Table::take_back(context, key, buffer, lent);
                     if !more {
-                        return;
+                        return false;
                     }
                 }
                 Input::Discarded => {}
                 Input::Closed => {
                     self.run(context, key, |handler, state, conn| handler.on_read_closed(state, conn));
-                    return context.with_table(|table, parts| {
+                    context.with_table(|table, parts| {
                         table.entry_mut(key).core.end_if_finished();
                         // A hang-up that came together with the end of the stream is not reported again.
                         table.hung_up(key, parts);
                     });
+                    return false;
                 }
-                Input::Nothing => return,
+                Input::TooMuch => return true,
+                Input::Nothing => return false,
             }
         }
     }
@@ -200,10 +208,21 @@ impl<H: Handler> Group<H> {
         callback: impl FnOnce(&mut H, &mut H::State, &mut TcpConnection<'_>),
     ) {
         let entry = Table::of(context).entry(key);
-        if !entry.core.is_open() {
-            return;
+        if entry.core.is_open() {
+            let member = entry.member;
+            self.call(context, key, member, callback);
         }
-        if let Some(member) = self.members.get_mut(entry.member as usize) {
+    }
+
+    #[inline]
+    fn call(
+        &mut self,
+        context: &mut LoopContext,
+        key: u32,
+        member: u32,
+        callback: impl FnOnce(&mut H, &mut H::State, &mut TcpConnection<'_>),
+    ) {
+        if let Some(member) = self.members.get_mut(member as usize) {
             self.running = Some(key);
             callback(&mut self.handler, &mut member.state, &mut TcpConnection::new(context, key));
             self.running = None;

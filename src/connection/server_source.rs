@@ -244,16 +244,19 @@ impl<H: Handler> LoopSource<H> {
 }
 
 impl<H: Handler> Source for LoopSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    #[inline]
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         let key = ready.key;
         if key & LISTENER == 0 {
             return self.group.on_ready(context, ready);
         }
-        let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) else { return };
-        let group = &mut self.group;
-        acceptor.accept(context, &self.shared.gate, |context, socket, admission| {
-            accepted_here(group, context, socket, admission);
-        });
+        if let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) {
+            let group = &mut self.group;
+            acceptor.accept(context, &self.shared.gate, |context, socket, admission| {
+                accepted_here(group, context, socket, admission);
+            });
+        }
+        true
     }
 
     fn on_timer(&mut self, context: &mut LoopContext, key: u32, timer: TimerId) {
@@ -383,13 +386,14 @@ impl<H: Handler> BaseSource<H> {
 }
 
 impl<H: Handler> Source for BaseSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         let key = ready.key;
         let mut acceptors = std::mem::take(&mut self.acceptors);
         if let Some(acceptor) = acceptors.get_mut((key & !LISTENER) as usize) {
             acceptor.accept(context, &self.shared.gate, self.hand_over());
         }
         self.acceptors = acceptors;
+        true
     }
 
     fn on_timer(&mut self, context: &mut LoopContext, key: u32, _timer: TimerId) {

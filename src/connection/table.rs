@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use slab::Slab;
 
-use super::core::{Core, Due, Expired, READ_SIZE, Received};
+use super::core::{Core, Due, Expired, Follow, READ_SIZE, Received};
 use super::entry::Entry;
 use super::handle::Link;
 use super::lender::Lender;
@@ -56,12 +56,16 @@ pub(crate) enum Input {
     Data {
         buffer: Box<Buffer>,
         lent: Lent,
+        /// Whose they are.
+        member: u32,
         more: bool,
     },
     /// Bytes that nobody wants any more, as the connection is closing. There may be more of them.
     Discarded,
     /// The peer will send no more.
     Closed,
+    /// There may be more, but it is the others' turn.
+    TooMuch,
     Nothing,
 }
 
@@ -124,21 +128,46 @@ impl Table {
     }
 
     #[inline]
-    pub(crate) fn send(
-        &mut self,
-        key: u32,
-        output: Output<'_>,
-        parts: &mut Parts<'_>,
-    ) -> Result<(), SendError> {
-        let entry = &mut self.entries[key as usize];
-        let Some(wire) = &entry.wire else { return Err(SendError::Closed) };
-        let result = entry.core.send(wire, &mut self.lender, output, parts.clock.nanos());
-        if let Ok(true) = result {
-            entry.flush_later(key, &mut self.flush_list);
-            return Ok(());
+    pub(crate) fn send(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
+        match output {
+            Output::Slice(bytes) => Self::send_slice(context, key, bytes),
+            output => Self::send_shared(context, key, output),
         }
-        entry.follow_up(key, parts);
-        result.map(|_| ())
+    }
+
+    // Two copies of the same, as most of what is sent are slices, which have nothing to be told apart and dropped.
+
+    #[inline(never)]
+    fn send_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
+        Self::send_any(context, key, Output::Slice(bytes))
+    }
+
+    #[inline(never)]
+    fn send_shared(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
+        Self::send_any(context, key, output)
+    }
+
+    #[inline(always)]
+    fn send_any(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
+        let (table, parts) = context.split_upper();
+        let entry = &mut table.entries[key as usize];
+        let Some(wire) = &entry.wire else { return Err(SendError::Closed) };
+        match entry.core.send(wire, &mut table.lender, output, parts.clock.nanos()) {
+            Ok(Follow::Nothing) => Ok(()),
+            Ok(Follow::Flush) => {
+                entry.flush_later(key, &mut table.flush_list);
+                Ok(())
+            }
+            result => {
+                Self::follow_up_send(context, key);
+                result.map(|_| ())
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn follow_up_send(context: &mut LoopContext, key: u32) {
+        context.with_table(|table, parts| table.follow_up(key, parts));
     }
 
     /// Flushes a connection at the end of the batch.
@@ -219,12 +248,9 @@ impl Table {
         true
     }
 
-    /// The channel of a connection has something to say: writes what was blocked, and answers how many bytes may be read this
-    /// turn.
-    #[inline]
-    pub(crate) fn take_up(&mut self, ready: Ready, parts: &mut Parts<'_>) -> usize {
+    /// The channel of a connection has more to say than that there is input: writes what was blocked.
+    pub(crate) fn take_up(&mut self, ready: Ready, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[ready.key as usize];
-        let budget = entry.core.config().read_budget.max(1);
         if entry.waits_for_writable && ready.flags.has(Flags::WRITABLE) {
             // Taken up by the write that follows: if that is blocked again, there will be another event.
             parts.channels.set(entry.channel, Flags::WRITABLE, false);
@@ -234,7 +260,6 @@ impl Table {
         if ready.flags.has(Flags::ERROR | Flags::HANG_UP) {
             self.hung_up(ready.key, parts);
         }
-        budget
     }
 
     /// Looks whether the poller has reported an error, or that both directions are closed, and does what follows from it.
@@ -251,42 +276,48 @@ impl Table {
         self.follow_up(key, parts);
     }
 
-    /// Reads once for the handler; `budget` is what may still be read this turn, in bytes.
+    /// Reads once for the handler; `taken` counts what has been read this turn, in bytes.
     #[inline(always)]
-    pub(crate) fn read(&mut self, key: u32, budget: &mut usize, parts: &mut Parts<'_>) -> Input {
-        let entry = &mut self.entries[key as usize];
+    pub(crate) fn read(context: &mut LoopContext, key: u32, taken: &mut usize) -> Input {
+        let (table, parts) = context.split_upper();
+        let entry = &mut table.entries[key as usize];
         let Some(wire) = &entry.wire else { return Input::Nothing };
         let Some(channel) = parts.channels.get_mut(entry.channel) else { return Input::Nothing };
-        if let Some(buffer) = entry.core.take_redelivery() {
-            return Input::Data { buffer, lent: Lent::Own, more: true };
-        }
-        if !entry.core.wants_input() {
-            if !entry.core.is_paused() || !entry.core.is_open() {
-                // There is nothing that readiness could be for any more.
-                channel.clear_readable();
+        if entry.core.reads_unusually() {
+            if let Some(buffer) = entry.core.take_redelivery() {
+                return Input::Data { buffer, lent: Lent::Own, member: entry.member, more: true };
             }
+            if !entry.core.wants_input() {
+                if !entry.core.is_paused() || !entry.core.is_open() {
+                    // There is nothing that readiness could be for any more.
+                    channel.clear_readable();
+                }
+                return Input::Nothing;
+            }
+        }
+        if !channel.flags.has(Flags::READABLE) {
             return Input::Nothing;
         }
-        if !channel.flags.has(Flags::READABLE) || *budget == 0 {
-            return Input::Nothing;
+        if *taken > 0 && *taken >= entry.core.config().read_budget {
+            return Input::TooMuch;
         }
-        let discards = !entry.core.is_open();
-        let (mut buffer, lent) = lend_input(&mut entry.core, &mut self.scratch, &mut self.lender);
-        let before = buffer.readable();
-        let received = entry.core.receive(wire, &mut buffer, parts.clock.nanos());
+        let (mut buffer, lent) = lend_input(&mut entry.core, &mut table.scratch, &mut table.lender);
+        let at_least = if lent == Lent::Scratch { READ_SIZE } else { READ_SIZE / 2 };
+        let received = entry.core.receive(wire, &mut buffer, at_least, parts.clock.nanos());
         let result = match received {
-            Received::Data { drained } => {
+            Received::Data { len, drained } => {
                 // After a short read a stream is drained, unless there is more to be said than bytes: a hang-up, urgent
                 // data, or the boundary that passed descriptors leave in a Unix stream.
                 let more_to_say = Flags::READ_CLOSED | Flags::HANG_UP | Flags::PRIORITY;
                 let drained = drained && entry.is_tcp && !channel.flags.has(more_to_say);
                 if drained {
                     channel.clear_readable();
+                } else {
+                    // Empty packets are not free either.
+                    *taken += len.max(64);
                 }
-                // Empty packets are not free either.
-                *budget = budget.saturating_sub((buffer.readable() - before).max(64));
-                if !discards {
-                    return Input::Data { buffer, lent, more: !drained };
+                if entry.core.is_open() {
+                    return Input::Data { buffer, lent, member: entry.member, more: !drained };
                 }
                 buffer.clear();
                 if drained { Input::Nothing } else { Input::Discarded }
@@ -301,26 +332,36 @@ impl Table {
             }
             Received::Ended => Input::Nothing,
         };
-        self.give_back(key, buffer, lent, parts);
+        Self::give_back(context, key, buffer, lent);
         result
     }
 
-    /// Takes back an input buffer, with what the handler has left in it, and does what follows from the handler's call.
+    /// Takes back an input buffer, with what the handler has left in it.
     #[inline(always)]
-    pub(crate) fn give_back(&mut self, key: u32, buffer: Box<Buffer>, lent: Lent, parts: &mut Parts<'_>) {
-        let entry = &mut self.entries[key as usize];
+    pub(crate) fn take_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>, lent: Lent) {
+        if lent == Lent::Scratch && buffer.is_empty() && buffer.capacity() <= 4 * READ_SIZE {
+            Self::of(context).scratch = Some(buffer);
+        } else {
+            Self::give_back(context, key, buffer, lent);
+        }
+    }
+
+    #[inline(never)]
+    fn give_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>, lent: Lent) {
+        let (table, mut parts) = context.split_upper();
+        let entry = &mut table.entries[key as usize];
         let free =
-            if buffer.is_empty() { Some(buffer) } else { entry.keep_unread(buffer, lent, &mut self.lender) };
+            if buffer.is_empty() { Some(buffer) } else { entry.keep_unread(buffer, lent, &mut table.lender) };
         match free {
-            Some(free) if lent == Lent::Own => self.lender.take_back_buffer(free),
+            Some(free) if lent == Lent::Own => table.lender.take_back_buffer(free),
             // What a large message has made it grow to is given up.
             Some(mut free) if free.capacity() <= 4 * READ_SIZE => {
                 free.clear();
-                self.scratch = Some(free);
+                table.scratch = Some(free);
             }
             _ => {}
         }
-        entry.follow_up(key, parts);
+        entry.follow_up(key, &mut parts);
     }
 
     /// Flushes what the callbacks of a batch have left to be written.
@@ -459,7 +500,7 @@ fn lend_input(
     scratch: &mut Option<Box<Buffer>>,
     lender: &mut Lender,
 ) -> (Box<Buffer>, Lent) {
-    let mut buffer = match core.input.take() {
+    let buffer = match core.input.take() {
         Some(own) if own.readable() > MOVED_TO_SCRATCH => return (own, Lent::Own),
         None => scratch.take().unwrap_or_default(),
         Some(own) => {
@@ -469,6 +510,5 @@ fn lend_input(
             buffer
         }
     };
-    buffer.reserve(READ_SIZE);
     (buffer, Lent::Scratch)
 }

@@ -108,8 +108,7 @@ impl<'a> TcpConnection<'a> {
     /// nothing of it is sent, and but for the last the connection is ending, which `on_close` will tell.
     #[inline]
     pub fn send<'o>(&mut self, output: impl Into<Output<'o>>) -> Result<(), SendError> {
-        let key = self.key;
-        self.context.with_table(|table, parts| table.send(key, output.into(), parts))
+        Table::send(self.context, self.key, output.into())
     }
 
     /// Writes pending output now instead of at the end of the batch.

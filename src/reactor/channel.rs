@@ -207,10 +207,21 @@ impl Flags {
     }
 
     pub(super) fn of(event: &Event) -> Self {
+        let usual =
+            Self::NONE.with(Self::READABLE, event.is_readable()).with(Self::WRITABLE, event.is_writable());
+        // A closed write direction never comes without an error or a hang-up, which closes the read direction too.
+        if event.is_error() || event.is_read_closed() || event.is_priority() {
+            return usual | Self::of_unusual(event);
+        }
+        usual
+    }
+
+    #[cold]
+    fn of_unusual(event: &Event) -> Self {
         let hang_up = event.is_error() || (event.is_read_closed() && event.is_write_closed());
         Self::NONE
-            .with(Self::READABLE, event.is_readable() || event.is_read_closed() || hang_up)
-            .with(Self::WRITABLE, event.is_writable() || event.is_write_closed() || hang_up)
+            .with(Self::READABLE, event.is_read_closed() || hang_up)
+            .with(Self::WRITABLE, event.is_write_closed() || hang_up)
             .with(Self::PRIORITY, event.is_priority())
             .with(Self::READ_CLOSED, event.is_read_closed())
             .with(Self::HANG_UP, hang_up)
@@ -380,8 +391,9 @@ pub(super) struct Registered<D, S> {
 }
 
 impl<D: AsFd + 'static, S: EventSource<D>> Source for Registered<D, S> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         self.source.on_ready(&mut self.device, &mut Channel::new(context, ready.channel));
+        true
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, own: u32) {

@@ -32,8 +32,13 @@ fn exchange(sources: &mut Sources, context: &mut LoopContext) {
 #[inline(always)]
 pub(super) fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
     settle(sources, context);
-    call(sources, context, ready.source, |target, context| target.on_ready(context, ready));
-    context.channels.requeue(ready.channel);
+    let mut stopped_half_way = true;
+    call(sources, context, ready.source, |target, context| {
+        stopped_half_way = target.on_ready(context, ready);
+    });
+    if stopped_half_way {
+        context.channels.requeue(ready.channel);
+    }
 }
 
 /// Calls into a source, if it is there. Answers whether that went without a panic.

@@ -81,11 +81,12 @@ struct SignalSource<F> {
 }
 
 impl<F: FnMut(&mut LoopContext, i32) + 'static> Source for SignalSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         for signal in self.signals.pending() {
             (self.callback)(context, signal);
         }
         context.channels.clear_readable(ready.channel);
+        false
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, own: u32) {

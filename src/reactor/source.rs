@@ -10,8 +10,9 @@ use super::timers::TimerId;
 ///
 /// A source is called by the dispatcher alone, one call at a time, and gets the whole loop with each call.
 pub(crate) trait Source: Any {
-    /// One of its channels is ready.
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready);
+    /// One of its channels is ready. Answers whether it may have stopped half-way, so that it is to be called again though
+    /// no event says so.
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool;
 
     /// A timer set by [`LoopContext::set_source_timer`] is due; `id` is dead already.
     fn on_timer(&mut self, _context: &mut LoopContext, _key: u32, _id: TimerId) {}

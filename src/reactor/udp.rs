@@ -314,9 +314,9 @@ struct UdpSource<F> {
 }
 
 impl<F: FnMut(&mut UdpChannel<'_>, Datagrams<'_>) + 'static> Source for UdpSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) {
+    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
         let Ready { channel: id, key, flags, .. } = ready;
-        let Some((sockets, parts)) = context.split::<Sockets>() else { return };
+        let Some((sockets, parts)) = context.split::<Sockets>() else { return false };
         // Lent for the call. After a panic it is gone, and the next call makes a new one.
         let mut arena = std::mem::take(&mut sockets.arena);
         let state = &mut sockets.states[key as usize];
@@ -339,6 +339,7 @@ impl<F: FnMut(&mut UdpChannel<'_>, Datagrams<'_>) + 'static> Source for UdpSourc
         if !sockets.states.is_empty() {
             sockets.arena = arena;
         }
+        true
     }
 
     fn on_panic(&mut self, context: &mut LoopContext, own: u32) {

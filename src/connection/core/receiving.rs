@@ -4,26 +4,32 @@ use std::io;
 
 use super::{
     CLOSING, Core, DEADLINE_CHANGED, ENDED, FIN_SENT, NEVER, PACKETS, PAUSED, PEER_CLOSED_FIRST, PROBED,
-    READ_CLOSED, READ_SIZE, REDELIVER, Received, SHUT_DOWN, WRITE_FAILED,
+    READ_CLOSED, REDELIVER, Received, SHUT_DOWN, WRITE_FAILED,
 };
 use crate::buffer::Buffer;
 use crate::connection::CloseReason;
 use crate::connection::transport::{Packet, Transport};
 
 impl Core {
-    /// Reads once, behind what `into` holds.
+    /// Reads once, behind what `into` holds: on a stream into room for `at_least` so many bytes.
     #[inline(always)]
-    pub(crate) fn receive(&mut self, io: &impl Transport, into: &mut Buffer, now: u64) -> Received {
+    pub(crate) fn receive(
+        &mut self,
+        io: &impl Transport,
+        into: &mut Buffer,
+        at_least: usize,
+        now: u64,
+    ) -> Received {
         if self.has(PACKETS) {
             return self.receive_packet(io, into, now);
         }
-        let into = into.spare(READ_SIZE / 2);
+        let into = into.spare(at_least);
         let room = into.capacity() - into.len();
         match io.recv(into) {
             Ok(0) => self.end_of_stream(),
             Ok(n) => {
                 self.count_input(n, now);
-                Received::Data { drained: n < room }
+                Received::Data { len: n, drained: n < room }
             }
             Err(error) => self.read_failed(error),
         }
@@ -34,7 +40,7 @@ impl Core {
             Ok(Packet::EndOfStream) => self.end_of_stream(),
             Ok(Packet::Whole(n)) if n <= self.config.packet_limit => {
                 self.count_input(n, now);
-                Received::Data { drained: false }
+                Received::Data { len: n, drained: false }
             }
             Ok(Packet::Whole(_) | Packet::Truncated) => {
                 let limit = self.config.packet_limit;

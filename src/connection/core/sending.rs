@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 
 use super::{
-    ABOVE_HIGH, BLOCKED, CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, FIN_SENT, NEVER, PACKET_COST, PACKETS,
-    PROBED, READ_CLOSED, SHUT_DOWN, WRITE_FAILED,
+    ABOVE_HIGH, BLOCKED, CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, FIN_SENT, Follow, NEVER, PACKET_COST,
+    PACKETS, PROBED, READ_CLOSED, REPORTS_WRITES, SHUT_DOWN, WRITE_FAILED,
 };
 use crate::connection::lender::Lender;
 use crate::connection::output::{MAX_SLICES, Output};
@@ -12,42 +12,47 @@ use crate::connection::transport::Transport;
 use crate::connection::{CloseReason, SendError};
 
 impl Core {
-    /// Accepts output. Answers whether a flush has to follow at the end of the batch.
+    /// Accepts output. Answers what has to follow.
+    #[inline(always)]
     pub(crate) fn send(
         &mut self,
         io: &impl Transport,
         lender: &mut Lender,
         output: Output<'_>,
         now: u64,
-    ) -> Result<bool, SendError> {
-        if self.has(CLOSING | ENDED | SHUT_DOWN | WRITE_FAILED) {
-            let shut_down = self.has(SHUT_DOWN) && !self.has(CLOSING | ENDED | WRITE_FAILED);
-            return Err(if shut_down { SendError::ShutDown } else { SendError::Closed });
-        }
-        if self.has(PACKETS) {
-            return self.send_packet(io, output, now).map(|()| false);
+    ) -> Result<Follow, SendError> {
+        if self.has(CLOSING | ENDED | SHUT_DOWN | WRITE_FAILED | PACKETS) {
+            return self.send_unusually(io, output, now);
         }
         let len = output.len();
-        let pending = self.pending();
+        let pending = self.output.as_ref().map_or(0, |queue| queue.len());
         if pending + len > self.config.hard_cap {
             self.end(CloseReason::SlowConsumer);
             return Err(SendError::Full);
         }
         if len == 0 {
-            return Ok(false);
+            return Ok(Follow::Nothing);
         }
         let mut sent = 0;
-        if pending == 0 && len >= self.config.defer_output && !self.has(BLOCKED) {
-            sent = self.attempt(now, || io.send(output.as_slice())).unwrap_or(0);
-            if self.has(WRITE_FAILED) {
-                return Err(SendError::Closed);
+        if len >= self.config.defer_output && pending == 0 && !self.has(BLOCKED) {
+            match io.send(output.as_slice()) {
+                Ok(taken) if taken == len => {
+                    self.sends += 1;
+                    self.count_output(taken, now);
+                    if !self.has(REPORTS_WRITES) {
+                        return Ok(Follow::Nothing);
+                    }
+                    self.mark_due(Due::WRITE_COMPLETE);
+                    return Ok(Follow::Up);
+                }
+                result => {
+                    sent = self.attempt(now, result).unwrap_or(0);
+                    if self.has(WRITE_FAILED) {
+                        return Err(SendError::Closed);
+                    }
+                    self.block(now);
+                }
             }
-            if sent == len {
-                self.sends += 1;
-                self.mark_written();
-                return Ok(false);
-            }
-            self.block(now);
         }
         self.sends += 1;
         let queue = self.output.get_or_insert_with(|| lender.lend_queue());
@@ -55,13 +60,30 @@ impl Core {
         let pending = queue.len();
         if self.has(BLOCKED) {
             self.check_high_water(now);
-            return Ok(false);
+            return Ok(Follow::Up);
         }
         if pending >= self.config.defer_output {
             self.flush(io, lender, now);
-            return Ok(false);
+            return Ok(Follow::Up);
         }
-        Ok(true)
+        Ok(Follow::Flush)
+    }
+
+    /// Packets, and what is not accepted any more.
+    #[cold]
+    fn send_unusually(
+        &mut self,
+        io: &impl Transport,
+        output: Output<'_>,
+        now: u64,
+    ) -> Result<Follow, SendError> {
+        if self.has(CLOSING | ENDED | WRITE_FAILED) {
+            return Err(SendError::Closed);
+        }
+        if self.has(SHUT_DOWN) {
+            return Err(SendError::ShutDown);
+        }
+        self.send_packet(io, output, now).map(|()| Follow::Up)
     }
 
     /// A packet gains nothing from waiting for others: it goes out at once if it can.
@@ -74,15 +96,11 @@ impl Core {
             return Err(SendError::Full);
         }
         if !self.has(BLOCKED) {
-            let mut too_large = false;
-            let sent = self.attempt(now, || {
-                let result = io.send(output.as_slice());
-                too_large = result.as_ref().is_err_and(is_too_large);
-                if too_large { Ok(0) } else { result }
-            });
-            if too_large {
+            let result = io.send(output.as_slice());
+            if result.as_ref().is_err_and(is_too_large) {
                 return Err(SendError::TooLarge);
             }
+            let sent = self.attempt(now, result);
             if self.has(WRITE_FAILED) {
                 return Err(SendError::Closed);
             }
@@ -129,12 +147,12 @@ impl Core {
             let wanted;
             let sent = if queue.is_single() {
                 wanted = queue.len();
-                self.attempt(now, || io.send(queue.first()))
+                self.attempt(now, io.send(queue.first()))
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let count = queue.slices(&mut slices);
                 wanted = slices[..count].iter().map(|slice| slice.len()).sum();
-                self.attempt(now, || io.send_vectored(&slices[..count]))
+                self.attempt(now, io.send_vectored(&slices[..count]))
             };
             let sent = sent.unwrap_or(0);
             queue.consume(sent);
@@ -157,7 +175,7 @@ impl Core {
     fn flush_packets(&mut self, io: &impl Transport, now: u64) {
         let Some(mut queue) = self.packets.take() else { return };
         while let Some(packet) = queue.first() {
-            if self.attempt(now, || io.send(packet)).is_none() {
+            if self.attempt(now, io.send(packet)).is_none() {
                 self.packets = Some(queue);
                 if self.has(WRITE_FAILED) {
                     self.discard_output()
@@ -189,14 +207,12 @@ impl Core {
         }
     }
 
-    /// One write. Answers how much went out, if it was possible at all; a failure is noted.
-    #[inline(always)]
-    fn attempt(&mut self, now: u64, write: impl FnOnce() -> io::Result<usize>) -> Option<usize> {
-        match write() {
+    /// What a write has brought. Answers how much went out, if it was possible at all; a failure is noted.
+    #[inline]
+    fn attempt(&mut self, now: u64, written: io::Result<usize>) -> Option<usize> {
+        match written {
             Ok(sent) => {
-                self.bytes_out += sent as u64;
-                self.last_sent = now;
-                self.set(PROBED, false);
+                self.count_output(sent, now);
                 if self.stalled_since != NEVER {
                     self.stalled_since = now;
                 }
@@ -208,6 +224,13 @@ impl Core {
                 None
             }
         }
+    }
+
+    #[inline]
+    fn count_output(&mut self, sent: usize, now: u64) {
+        self.bytes_out += sent as u64;
+        self.last_sent = now;
+        self.set(PROBED, false);
     }
 
     /// Nothing more can be sent; but what the peer sent before it went may still be read, so the end comes with the reads.

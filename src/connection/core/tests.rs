@@ -95,7 +95,7 @@ fn small_sends_wait_and_leave_in_one_write() {
     let script = Script::with_room(&[1000]);
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
     for _ in 0..3 {
-        assert_eq!(core.send(&script, &mut lender, "abc".into(), 1), Ok(true));
+        assert_eq!(core.send(&script, &mut lender, "abc".into(), 1), Ok(Follow::Flush));
     }
     assert!(script.packets.borrow().is_empty());
     core.flush(&script, &mut lender, 1);
@@ -108,7 +108,7 @@ fn small_sends_wait_and_leave_in_one_write() {
 fn a_large_send_leaves_at_once_and_what_is_left_of_it_waits() {
     let script = Script::with_room(&[5000]);
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
-    assert_eq!(core.send(&script, &mut lender, vec![7; 6000].into(), 1), Ok(false));
+    assert_eq!(core.send(&script, &mut lender, vec![7; 6000].into(), 1), Ok(Follow::Up));
     assert_eq!((script.outgoing.borrow().len(), core.pending()), (5000, 1000));
     assert!(core.is_blocked());
     assert!(!core.has_due());
@@ -147,7 +147,7 @@ fn a_peer_that_closes_first_still_gets_what_is_pending() {
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
     core.send(&script, &mut lender, "reply".into(), 1).unwrap();
     script.incoming.borrow_mut().push_back(Ok(Vec::new()));
-    assert!(matches!(core.receive(&script, &mut Buffer::new(), 1), Received::EndOfStream));
+    assert!(matches!(core.receive(&script, &mut Buffer::new(), READ_SIZE, 1), Received::EndOfStream));
     core.close(None, 1);
     core.flush(&script, &mut lender, 1);
     assert!(!core.is_ended());
@@ -226,7 +226,7 @@ fn an_idle_connection_is_looked_at_once_more() {
     let mut core = core_with(|config| config.idle = Some(Duration::from_secs(1)));
     assert_eq!(core.expire(SECOND), Expired::Probe);
     script.incoming.borrow_mut().push_back(Ok(b"was there".to_vec()));
-    core.receive(&script, &mut Buffer::new(), SECOND);
+    core.receive(&script, &mut Buffer::new(), READ_SIZE, SECOND);
     assert_eq!(core.expire(SECOND), Expired::Nothing);
     assert_eq!(core.expire(2 * SECOND), Expired::Probe);
     assert_eq!(core.expire(2 * SECOND), Expired::Changed);
@@ -242,9 +242,9 @@ fn a_failed_write_leaves_what_can_be_read_to_be_read() {
     assert_eq!(core.send(&script, &mut lender, vec![0; 5000].into(), 0), Err(SendError::Closed));
     assert!(core.is_broken());
     let mut input = Buffer::new();
-    assert!(matches!(core.receive(&script, &mut input, 0), Received::Data { .. }));
+    assert!(matches!(core.receive(&script, &mut input, READ_SIZE, 0), Received::Data { .. }));
     assert_eq!(input.peek(), b"last words");
-    assert!(matches!(core.receive(&script, &mut input, 0), Received::Ended));
+    assert!(matches!(core.receive(&script, &mut input, READ_SIZE, 0), Received::Ended));
     assert!(matches!(core.take_reason(), CloseReason::Reset));
 }
 
@@ -373,7 +373,7 @@ proptest! {
                     if core.wants_input() {
                         let mut input = Buffer::new();
                         let open = core.is_open();
-                        match core.receive(&script, &mut input, now) {
+                        match core.receive(&script, &mut input, READ_SIZE, now) {
                             Received::Data { .. } => {
                                 if open {
                                     received.extend_from_slice(input.peek());
