@@ -372,6 +372,17 @@ impl Buffer {
         &mut self.bytes
     }
 
+    /// As [`spare`](Self::spare), without the content.
+    #[inline]
+    pub(crate) fn cleared(&mut self, at_least: usize) -> &mut Vec<u8> {
+        self.bytes.truncate(PREPEND);
+        self.read = self.bytes.len();
+        if self.bytes.capacity() - self.bytes.len() < at_least {
+            self.make_room(at_least);
+        }
+        &mut self.bytes
+    }
+
     #[inline]
     fn check(&self, n: usize) {
         let readable = self.readable();

@@ -14,6 +14,7 @@ use super::group::Group;
 use super::server_source::downcast;
 use super::transport::Wire;
 use super::{ClientHandle, CloseReason, ConnectError, Handler, TcpClient, TcpConnection};
+use crate::buffer::Buffer;
 use crate::reactor::{ChannelId, Flags, LoopContext, Ready, Source, SourceId, TimerId};
 use crate::socket::{Address, Socket, SocketOptions};
 
@@ -276,9 +277,15 @@ impl<H: Handler> ClientSource<H> {
 }
 
 impl<H: Handler> Source for ClientSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        _channel: ChannelId,
+        ready: Ready,
+    ) -> bool {
         if ready.key != CLIENT {
-            return self.group.on_ready(context, ready);
+            return self.group.on_ready(context, scratch, ready);
         }
         self.connecting_is_ready(context);
         true

@@ -12,18 +12,19 @@
 mod deadlines;
 mod ending;
 mod receiving;
+mod scripted;
 mod sending;
 use std::rc::Rc;
 
 use super::output::{OutputQueue, PacketQueue};
-use super::{CloseReason, ConnectionConfig};
+use super::{CloseReason, ConnectionConfig, SendError};
 use crate::buffer::Buffer;
 
 /// What a read of a connection brought.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Received {
-    /// So many bytes; the kernel has no more of them if `drained`.
-    Data { len: usize, drained: bool },
+    /// Bytes; the kernel has no more of them if `drained`.
+    Data { drained: bool },
     /// The peer will send no more.
     EndOfStream,
     /// Nothing at the moment.
@@ -32,14 +33,16 @@ pub(crate) enum Received {
     Ended,
 }
 
-/// What has to follow an accepted send.
+/// What has become of a send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Follow {
-    Nothing,
-    /// A flush at the end of the batch.
-    Flush,
-    /// Whatever follows from a change of state.
-    Up,
+pub(crate) enum Sent {
+    /// Accepted, and nothing has to follow.
+    Done,
+    /// Accepted, with a flush to follow at the end of the batch.
+    FlushLater,
+    /// Accepted, and the state may have changed by it.
+    Changed,
+    Refused(SendError),
 }
 
 /// What a deadline asks for.
@@ -192,7 +195,7 @@ impl Core {
     /// Whether reading is anything but the usual: there is something to be seen to before.
     #[inline]
     pub(crate) fn reads_unusually(&self) -> bool {
-        self.has(REDELIVER | PAUSED | READ_CLOSED | CLOSING | ENDED)
+        self.has(PACKETS | REDELIVER | PAUSED | READ_CLOSED | CLOSING | ENDED) || self.input.is_some()
     }
 
     /// Whether reads make sense: not while paused, unless it is to drain what a closing peer still sends.

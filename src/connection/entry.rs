@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, Received};
 use super::handle::Link;
 use super::lender::Lender;
-use super::table::Lent;
 use super::transport::Wire;
 use crate::buffer::Buffer;
-use crate::reactor::{ChannelId, Flags, Parts, TimerId};
+use crate::reactor::{ChannelId, Flags, Parts, Ready, TimerId};
 use crate::socket::Address;
 
 /// What a loop keeps for one connection: everything but the user's state.
@@ -87,25 +86,41 @@ impl Entry {
         }
     }
 
-    /// Keeps what a handler has left unread. Answers the buffer, unless that is what it is kept in.
-    pub(super) fn keep_unread(
-        &mut self,
-        mut buffer: Box<Buffer>,
-        lent: Lent,
-        lender: &mut Lender,
-    ) -> Option<Box<Buffer>> {
-        if self.core.is_packets() || !self.core.is_open() {
-            return Some(buffer);
+    /// Reads once from a stream, into the spare room of `into`.
+    #[inline(always)]
+    pub(super) fn receive(&mut self, into: &mut Vec<u8>, now: u64) -> Received {
+        match &self.wire {
+            Some(Wire::Socket(socket)) => self.core.receive_stream(socket, into, now),
+            Some(Wire::Script(script)) => self.core.receive_from_script(script, into, now),
+            None => Received::Ended,
         }
-        if lent == Lent::Own {
-            self.core.keep_unread(buffer);
-            return None;
+    }
+
+    /// Writes what is pending.
+    #[inline]
+    pub(super) fn flush(&mut self, lender: &mut Lender, now: u64) {
+        match &self.wire {
+            Some(Wire::Socket(socket)) => self.core.flush(socket, lender, now),
+            Some(Wire::Script(script)) => self.core.flush_to_script(script, lender, now),
+            None => {}
         }
-        let mut own = lender.lend_buffer();
-        own.append(buffer.peek());
-        self.core.keep_unread(own);
-        buffer.clear();
-        Some(buffer)
+    }
+
+    /// Whether a short read means that nothing is left. It does on TCP, unless there is more to be said than bytes: a hang-up or
+    /// urgent data. In a Unix stream passed descriptors leave boundaries.
+    #[inline]
+    pub(super) fn drains_with(&self, ready: Ready) -> bool {
+        self.is_tcp && !ready.flags.has(Flags::READ_CLOSED | Flags::HANG_UP | Flags::PRIORITY)
+    }
+
+    /// Keeps what a handler has left unread in the shared buffer. Of packets nothing is kept.
+    pub(super) fn keep_unread(&mut self, scratch: &mut Buffer, lender: &mut Lender) {
+        if !self.core.is_packets() && self.core.is_open() {
+            let mut own = lender.lend_buffer();
+            own.append(scratch.peek());
+            self.core.keep_unread(own);
+        }
+        scratch.retrieve_all();
     }
 }
 

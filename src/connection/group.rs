@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use super::core::Due;
+use super::core::{Due, READ_SIZE, Received};
 use super::table::{Input, Table};
 use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
+use crate::buffer::Buffer;
 use crate::reactor::{Flags, LoopContext, Ready, TimerId};
 use crate::socket::Address;
 
@@ -23,9 +24,12 @@ pub(crate) struct Group<H: Handler> {
     members: Slab<Member<H::State>>,
     config: Rc<ConnectionConfig>,
     observer: Option<Arc<dyn Observer>>,
-    /// The connection whose callback is under way, in case that it panics.
-    running: Option<u32>,
+    /// The connection whose callback is under way, in case that it panics; else [`NOBODY`].
+    running: u32,
 }
+
+/// No connection's key.
+const NOBODY: u32 = u32::MAX;
 
 struct Member<S> {
     key: u32,
@@ -44,7 +48,7 @@ impl<H: Handler> Group<H> {
         config: ConnectionConfig,
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
-        Self { source, handler, members: Slab::new(), config: Rc::new(config), observer, running: None }
+        Self { source, handler, members: Slab::new(), config: Rc::new(config), observer, running: NOBODY }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -76,12 +80,12 @@ impl<H: Handler> Group<H> {
 
     /// Calls `on_connect` of a connection that has just been registered.
     pub(crate) fn begin(&mut self, context: &mut LoopContext, key: u32) {
-        self.running = Some(key);
+        self.running = key;
         if self.handler.wants_write_complete() {
             Table::of(context).entry_mut(key).core.report_writes();
         }
         let state = self.handler.on_connect(&mut TcpConnection::new(context, key));
-        self.running = None;
+        self.running = NOBODY;
         let member = self.members.insert(Member { key, state }) as u32;
         Table::of(context).entry_mut(key).member = member;
     }
@@ -89,22 +93,66 @@ impl<H: Handler> Group<H> {
     /// The channel of one of its connections has something to say. Answers whether there may be more input, left for the next
     /// turn.
     #[inline]
-    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+    pub(crate) fn on_ready(&mut self, context: &mut LoopContext, scratch: &mut Buffer, ready: Ready) -> bool {
+        let (table, parts) = context.split_upper();
+        let entry = table.entry_mut(ready.key);
+        if !ready.flags.says_only_readable() || entry.core.reads_unusually() {
+            return self.on_ready_by_steps(context, scratch, ready, None);
+        }
+        let received = entry.receive(scratch.cleared(READ_SIZE), parts.clock.nanos());
+        if !matches!(received, Received::Data { drained: true }) || !entry.is_tcp {
+            return self.on_ready_by_steps(context, scratch, ready, Some(received));
+        }
+        if let Some(member) = self.members.get_mut(entry.member as usize) {
+            self.running = ready.key;
+            self.handler.on_data(&mut member.state, &mut TcpConnection::new(context, ready.key), scratch);
+            self.running = NOBODY;
+        }
+        if !scratch.is_empty() {
+            Table::keep_unread(context, ready.key, scratch);
+        }
+        false
+    }
+
+    /// Everything but input that one read gets all of. `received` is what that read has brought, if it was tried.
+    #[inline(never)]
+    fn on_ready_by_steps(
+        &mut self,
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        ready: Ready,
+        mut received: Option<Received>,
+    ) -> bool {
         let key = ready.key;
         if ready.flags.has(Flags::WRITING | Flags::ERROR | Flags::HANG_UP) {
             context.with_table(|table, parts| table.take_up(ready, parts));
         }
         let mut taken = 0;
         loop {
-            match Table::read(context, key, &mut taken) {
-                Input::Data { mut buffer, lent, member, more } => {
+            let input = match received.take() {
+                None => Table::read(context, scratch, ready, &mut taken),
+                Some(received) => {
+                    taken = scratch.readable();
+                    Table::received(context, scratch, ready, received)
+                }
+            };
+            match input {
+                Input::Data { member, more } => {
                     self.call(context, key, member, |handler, state, conn| {
-                        handler.on_data(state, conn, &mut buffer);
+                        handler.on_data(state, conn, scratch);
                     });
-                    Table::take_back(context, key, buffer, lent);
+                    if !scratch.is_empty() {
+                        Table::keep_unread(context, key, scratch);
+                    }
                     if !more {
                         return false;
                     }
+                }
+                Input::Own { mut buffer, member } => {
+                    self.call(context, key, member, |handler, state, conn| {
+                        handler.on_data(state, conn, &mut buffer);
+                    });
+                    Table::give_back(context, key, buffer);
                 }
                 Input::Discarded => {}
                 Input::Closed => {
@@ -116,7 +164,7 @@ impl<H: Handler> Group<H> {
                     });
                     return false;
                 }
-                Input::TooMuch => return true,
+                Input::Left => return true,
                 Input::Nothing => return false,
             }
         }
@@ -154,7 +202,10 @@ impl<H: Handler> Group<H> {
 
     /// A callback panicked: its connection ends.
     pub(crate) fn on_panic(&mut self, context: &mut LoopContext) {
-        let Some(key) = self.running.take() else { return };
+        let key = std::mem::replace(&mut self.running, NOBODY);
+        if key == NOBODY {
+            return;
+        }
         let table = Table::of(context);
         let entry = table.entry(key);
         if entry.wire.is_none() {
@@ -214,7 +265,7 @@ impl<H: Handler> Group<H> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(
         &mut self,
         context: &mut LoopContext,
@@ -223,9 +274,9 @@ impl<H: Handler> Group<H> {
         callback: impl FnOnce(&mut H, &mut H::State, &mut TcpConnection<'_>),
     ) {
         if let Some(member) = self.members.get_mut(member as usize) {
-            self.running = Some(key);
+            self.running = key;
             callback(&mut self.handler, &mut member.state, &mut TcpConnection::new(context, key));
-            self.running = None;
+            self.running = NOBODY;
         }
     }
 
@@ -238,9 +289,9 @@ impl<H: Handler> Group<H> {
         }
         if self.members.contains(member) {
             let state = self.members.remove(member).state;
-            self.running = Some(key);
+            self.running = key;
             self.handler.on_close(state, &mut TcpConnection::new(context, key), reason);
-            self.running = None;
+            self.running = NOBODY;
         }
         Table::of(context).remove(key);
     }

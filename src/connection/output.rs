@@ -95,6 +95,12 @@ impl Output<'_> {
     }
 }
 
+impl AsRef<[u8]> for Output<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 impl<'a> From<&'a [u8]> for Output<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Slice(bytes)
@@ -202,7 +208,7 @@ impl OutputQueue {
     /// # Panics
     ///
     /// If `output` is shorter than that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, output: Output<'_>, sent: usize) {
         match output {
             Output::Slice(bytes) => self.push_slice(&bytes[sent..]),
@@ -272,6 +278,17 @@ impl OutputQueue {
         } else {
             self.consume_chunks(n);
         }
+    }
+
+    /// Drops everything: the socket has taken it, or nobody will.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.copied.retrieve_all();
+        if !self.shared.is_empty() {
+            self.shared.clear();
+        }
+        self.tail = 0;
+        self.len = 0;
     }
 
     /// Memory in bytes that the queue itself holds, without the shared chunks' content.

@@ -11,7 +11,10 @@ use super::admission::{Admission, Gate};
 use super::group::Group;
 use super::transport::Wire;
 use super::{ConnectionConfig, Handler, ServerHandle, Spread};
-use crate::reactor::{HandlerHandle, LoopContext, LoopHandle, LoopPool, Ready, Source, SourceId, TimerId};
+use crate::buffer::Buffer;
+use crate::reactor::{
+    ChannelId, HandlerHandle, LoopContext, LoopHandle, LoopPool, Ready, Source, SourceId, TimerId,
+};
 use crate::socket::{Address, Listener, Socket};
 
 /// The key of the timer that ends a stop by force.
@@ -245,10 +248,16 @@ impl<H: Handler> LoopSource<H> {
 
 impl<H: Handler> Source for LoopSource<H> {
     #[inline]
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        _channel: ChannelId,
+        ready: Ready,
+    ) -> bool {
         let key = ready.key;
         if key & LISTENER == 0 {
-            return self.group.on_ready(context, ready);
+            return self.group.on_ready(context, scratch, ready);
         }
         if let Some(acceptor) = self.acceptors.get_mut((key & !LISTENER) as usize) {
             let group = &mut self.group;
@@ -386,7 +395,13 @@ impl<H: Handler> BaseSource<H> {
 }
 
 impl<H: Handler> Source for BaseSource<H> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        _scratch: &mut Buffer,
+        _channel: ChannelId,
+        ready: Ready,
+    ) -> bool {
         let key = ready.key;
         let mut acceptors = std::mem::take(&mut self.acceptors);
         if let Some(acceptor) = acceptors.get_mut((key & !LISTENER) as usize) {

@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use slab::Slab;
 
-use super::core::{Core, Due, Expired, Follow, READ_SIZE, Received};
+use super::core::{Core, Due, Expired, READ_SIZE, Received, Sent};
 use super::entry::Entry;
 use super::handle::Link;
 use super::lender::Lender;
@@ -44,36 +44,29 @@ pub(crate) struct Table {
     loop_number: u32,
     next_generation: u64,
     pub(crate) entries: Slab<Entry>,
-    /// What connections without unread input read into.
-    scratch: Option<Box<Buffer>>,
     lender: Lender,
     flush_list: Vec<u32>,
 }
 
 /// What a read has brought for the handler.
 pub(crate) enum Input {
-    /// Bytes; there may be more of them if `more`.
+    /// Bytes in the shared buffer, for a member of the group; there may be more of them if `more`.
     Data {
-        buffer: Box<Buffer>,
-        lent: Lent,
-        /// Whose they are.
         member: u32,
         more: bool,
+    },
+    /// Bytes in a buffer of the connection's own. There may be more of them.
+    Own {
+        buffer: Box<Buffer>,
+        member: u32,
     },
     /// Bytes that nobody wants any more, as the connection is closing. There may be more of them.
     Discarded,
     /// The peer will send no more.
     Closed,
-    /// There may be more, but it is the others' turn.
-    TooMuch,
+    /// There may be something to be read, but not now.
+    Left,
     Nothing,
-}
-
-/// Where an input buffer came from, and so where it goes back to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Lent {
-    Scratch,
-    Own,
 }
 
 /// Unread input up to this many bytes is moved to the shared buffer for the next read, instead of being read behind.
@@ -86,7 +79,6 @@ impl Default for Table {
             loop_number: LOOPS.fetch_add(1, Ordering::Relaxed) + 1,
             next_generation: 0,
             entries: Slab::new(),
-            scratch: None,
             lender: Lender::default(),
             flush_list: Vec::new(),
         }
@@ -139,7 +131,7 @@ impl Table {
 
     #[inline(never)]
     fn send_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
-        Self::send_any(context, key, Output::Slice(bytes))
+        Self::send_any(context, key, bytes)
     }
 
     #[inline(never)]
@@ -148,21 +140,31 @@ impl Table {
     }
 
     #[inline(always)]
-    fn send_any(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
+    fn send_any<'o>(
+        context: &mut LoopContext,
+        key: u32,
+        output: impl AsRef<[u8]> + Into<Output<'o>>,
+    ) -> Result<(), SendError> {
         let (table, parts) = context.split_upper();
         let entry = &mut table.entries[key as usize];
-        let Some(wire) = &entry.wire else { return Err(SendError::Closed) };
-        match entry.core.send(wire, &mut table.lender, output, parts.clock.nanos()) {
-            Ok(Follow::Nothing) => Ok(()),
-            Ok(Follow::Flush) => {
-                entry.flush_later(key, &mut table.flush_list);
-                Ok(())
+        let now = parts.clock.nanos();
+        let sent = match &entry.wire {
+            Some(Wire::Socket(socket)) => entry.core.send(socket, &mut table.lender, output, now),
+            Some(Wire::Script(script)) => {
+                entry.core.send_to_script(script, &mut table.lender, output.into(), now)
             }
-            result => {
+            None => return Err(SendError::Closed),
+        };
+        match sent {
+            Sent::Done => return Ok(()),
+            Sent::FlushLater => entry.flush_later(key, &mut table.flush_list),
+            Sent::Changed => Self::follow_up_send(context, key),
+            Sent::Refused(error) => {
                 Self::follow_up_send(context, key);
-                result.map(|_| ())
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     #[inline(never)]
@@ -178,8 +180,7 @@ impl Table {
     /// Flushes a connection now.
     pub(crate) fn flush(&mut self, key: u32, parts: &mut Parts<'_>) {
         let entry = &mut self.entries[key as usize];
-        let Some(wire) = &entry.wire else { return };
-        entry.core.flush(wire, &mut self.lender, parts.clock.nanos());
+        entry.flush(&mut self.lender, parts.clock.nanos());
         entry.follow_up(key, parts);
     }
 
@@ -277,108 +278,118 @@ impl Table {
     }
 
     /// Reads once for the handler; `taken` counts what has been read this turn, in bytes.
-    #[inline(always)]
-    pub(crate) fn read(context: &mut LoopContext, key: u32, taken: &mut usize) -> Input {
+    pub(crate) fn read(
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        ready: Ready,
+        taken: &mut usize,
+    ) -> Input {
         let (table, parts) = context.split_upper();
-        let entry = &mut table.entries[key as usize];
+        let entry = &mut table.entries[ready.key as usize];
         let Some(wire) = &entry.wire else { return Input::Nothing };
-        let Some(channel) = parts.channels.get_mut(entry.channel) else { return Input::Nothing };
-        if entry.core.reads_unusually() {
-            if let Some(buffer) = entry.core.take_redelivery() {
-                return Input::Data { buffer, lent: Lent::Own, member: entry.member, more: true };
-            }
-            if !entry.core.wants_input() {
-                if !entry.core.is_paused() || !entry.core.is_open() {
-                    // There is nothing that readiness could be for any more.
-                    channel.clear_readable();
-                }
-                return Input::Nothing;
-            }
+        if let Some(buffer) = entry.core.take_redelivery() {
+            return Input::Own { buffer, member: entry.member };
         }
-        if !channel.flags.has(Flags::READABLE) {
+        if !entry.core.wants_input() {
+            // Unless it is paused, there is nothing that readiness could be for any more.
+            let paused = entry.core.is_paused() && entry.core.is_open();
+            return if paused { Input::Left } else { Input::Nothing };
+        }
+        if !ready.flags.has(Flags::READABLE) {
             return Input::Nothing;
         }
         if *taken > 0 && *taken >= entry.core.config().read_budget {
-            return Input::TooMuch;
+            return Input::Left;
         }
-        let (mut buffer, lent) = lend_input(&mut entry.core, &mut table.scratch, &mut table.lender);
-        let at_least = if lent == Lent::Scratch { READ_SIZE } else { READ_SIZE / 2 };
-        let received = entry.core.receive(wire, &mut buffer, at_least, parts.clock.nanos());
-        let result = match received {
-            Received::Data { len, drained } => {
-                // After a short read a stream is drained, unless there is more to be said than bytes: a hang-up, urgent
-                // data, or the boundary that passed descriptors leave in a Unix stream.
-                let more_to_say = Flags::READ_CLOSED | Flags::HANG_UP | Flags::PRIORITY;
-                let drained = drained && entry.is_tcp && !channel.flags.has(more_to_say);
-                if drained {
-                    channel.clear_readable();
-                } else {
-                    // Empty packets are not free either.
-                    *taken += len.max(64);
-                }
+        let now = parts.clock.nanos();
+        let mut own = entry.core.input.take();
+        scratch.retrieve_all();
+        if let Some(little) = own.take_if(|own| own.readable() <= MOVED_TO_SCRATCH) {
+            scratch.append(little.peek());
+            table.lender.take_back_buffer(little);
+        }
+        let before = entry.core.bytes_in;
+        let received = match &mut own {
+            Some(own) => entry.core.receive_stream(wire, own.spare(READ_SIZE / 2), now),
+            None if entry.core.is_packets() => entry.core.receive_packet(wire, scratch, now),
+            None => entry.core.receive_stream(wire, scratch.spare(READ_SIZE), now),
+        };
+        // Empty packets are not free either.
+        *taken += ((entry.core.bytes_in - before) as usize).max(64);
+        match (own, received) {
+            (Some(buffer), Received::Data { .. }) if entry.core.is_open() => {
+                return Input::Own { buffer, member: entry.member };
+            }
+            (Some(buffer), _) if entry.core.is_open() => entry.core.input = Some(buffer),
+            (Some(buffer), _) => table.lender.take_back_buffer(buffer),
+            (None, _) => {}
+        }
+        Self::received(context, scratch, ready, received)
+    }
+
+    /// Does what follows from a read into the shared buffer.
+    pub(crate) fn received(
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        ready: Ready,
+        received: Received,
+    ) -> Input {
+        let (table, mut parts) = context.split_upper();
+        let entry = &mut table.entries[ready.key as usize];
+        let input = match received {
+            Received::Data { drained } => {
+                let drained = drained && entry.drains_with(ready);
                 if entry.core.is_open() {
-                    return Input::Data { buffer, lent, member: entry.member, more: !drained };
+                    return Input::Data { member: entry.member, more: !drained };
                 }
-                buffer.clear();
                 if drained { Input::Nothing } else { Input::Discarded }
             }
-            Received::WouldBlock => {
-                channel.clear_readable();
-                Input::Nothing
-            }
-            Received::EndOfStream => {
-                channel.clear_readable();
-                Input::Closed
-            }
-            Received::Ended => Input::Nothing,
+            Received::WouldBlock | Received::Ended => Input::Nothing,
+            Received::EndOfStream => Input::Closed,
         };
-        Self::give_back(context, key, buffer, lent);
-        result
-    }
-
-    /// Takes back an input buffer, with what the handler has left in it.
-    #[inline(always)]
-    pub(crate) fn take_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>, lent: Lent) {
-        if lent == Lent::Scratch && buffer.is_empty() && buffer.capacity() <= 4 * READ_SIZE {
-            Self::of(context).scratch = Some(buffer);
-        } else {
-            Self::give_back(context, key, buffer, lent);
+        if !scratch.is_empty() {
+            entry.keep_unread(scratch, &mut table.lender);
         }
+        entry.follow_up(ready.key, &mut parts);
+        input
     }
 
+    /// Keeps what a handler has left unread in the shared buffer.
     #[inline(never)]
-    fn give_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>, lent: Lent) {
+    pub(crate) fn keep_unread(context: &mut LoopContext, key: u32, scratch: &mut Buffer) {
         let (table, mut parts) = context.split_upper();
         let entry = &mut table.entries[key as usize];
-        let free =
-            if buffer.is_empty() { Some(buffer) } else { entry.keep_unread(buffer, lent, &mut table.lender) };
-        match free {
-            Some(free) if lent == Lent::Own => table.lender.take_back_buffer(free),
-            // What a large message has made it grow to is given up.
-            Some(mut free) if free.capacity() <= 4 * READ_SIZE => {
-                free.clear();
-                table.scratch = Some(free);
-            }
-            _ => {}
+        entry.keep_unread(scratch, &mut table.lender);
+        entry.follow_up(key, &mut parts);
+    }
+
+    /// Takes back a connection's own input buffer, with what the handler has left in it.
+    pub(crate) fn give_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>) {
+        let (table, mut parts) = context.split_upper();
+        let entry = &mut table.entries[key as usize];
+        if buffer.is_empty() || !entry.core.is_open() {
+            table.lender.take_back_buffer(buffer);
+        } else {
+            entry.core.keep_unread(buffer);
         }
         entry.follow_up(key, &mut parts);
     }
 
     /// Flushes what the callbacks of a batch have left to be written.
     pub(crate) fn flush_all(context: &mut LoopContext) {
-        context.with_table(|table, parts| {
-            if table.flush_list.is_empty() {
-                return;
+        if Self::of(context).flush_list.is_empty() {
+            return;
+        }
+        let (table, mut parts) = context.split_upper();
+        let mut list = std::mem::take(&mut table.flush_list);
+        for key in list.drain(..) {
+            if let Some(entry) = table.entries.get_mut(key as usize) {
+                entry.in_flush_list = false;
+                entry.flush(&mut table.lender, parts.clock.nanos());
+                entry.follow_up(key, &mut parts);
             }
-            let mut list = std::mem::take(&mut table.flush_list);
-            for key in list.drain(..) {
-                if let Some(entry) = table.entries.get_mut(key as usize) {
-                    entry.in_flush_list = false;
-                    table.flush(key, parts);
-                }
-            }
-            table.flush_list = list;
-        });
+        }
+        table.flush_list = list;
     }
 
     /// Adds a connection for a source, which is told of it by the key. It counts among the loop's connections already, from the
@@ -419,6 +430,7 @@ impl Table {
             waits_for_writable: false,
         };
         table.entries.insert(entry);
+        context.channel_set(channel, Flags::HANDS_OVER, true);
         context.with_table(|table, parts| table.follow_up(key, parts));
         Ok(key)
     }
@@ -491,24 +503,4 @@ impl LoopContext {
         let (table, mut parts) = self.split_upper();
         run(table, &mut parts)
     }
-}
-
-/// The buffer to read into: the connection's own if it holds much, else the shared one with what little was left unread.
-#[inline(always)]
-fn lend_input(
-    core: &mut Core,
-    scratch: &mut Option<Box<Buffer>>,
-    lender: &mut Lender,
-) -> (Box<Buffer>, Lent) {
-    let buffer = match core.input.take() {
-        Some(own) if own.readable() > MOVED_TO_SCRATCH => return (own, Lent::Own),
-        None => scratch.take().unwrap_or_default(),
-        Some(own) => {
-            let mut buffer = scratch.take().unwrap_or_default();
-            buffer.append(own.peek());
-            lender.take_back_buffer(own);
-            buffer
-        }
-    };
-    (buffer, Lent::Scratch)
 }

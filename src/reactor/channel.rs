@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::LoopContext;
 use super::source::Source;
+use crate::buffer::Buffer;
 
 /// User code that is driven by the readiness of a descriptor: see [`LoopContext::register`].
 ///
@@ -36,18 +37,33 @@ impl<D, F: FnMut(&mut D, &mut Channel<'_>) + 'static> EventSource<D> for F {
 
 /// Names a channel of a loop; never reused within one loop, so that a stale one names nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ChannelId {
-    index: u32,
-    generation: u32,
-}
+pub struct ChannelId(
+    /// The index, and the generation above it: the poller's token.
+    u64,
+);
 
 impl ChannelId {
-    pub(super) fn token(self) -> mio::Token {
-        mio::Token((self.generation as usize) << 32 | self.index as usize)
+    fn new(index: usize, generation: u32) -> Self {
+        Self(u64::from(generation) << 32 | index as u64)
     }
 
+    pub(super) fn token(self) -> mio::Token {
+        mio::Token(self.0 as usize)
+    }
+
+    #[inline]
     pub(super) fn from_token(token: mio::Token) -> Self {
-        Self { index: token.0 as u32, generation: (token.0 >> 32) as u32 }
+        Self(token.0 as u64)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
@@ -192,6 +208,9 @@ impl Flags {
     const QUEUED: Self = Self(1 << 7);
     /// An error, as opposed to a hang-up in good order.
     pub(crate) const ERROR: Self = Self(1 << 8);
+    /// Readiness for reading goes to the source with the call, and comes back with its answer: the source needs no look at
+    /// the channel then.
+    pub(crate) const HANDS_OVER: Self = Self(1 << 9);
 
     /// Whether any of `flags` is set.
     pub(crate) fn has(self, flags: Self) -> bool {
@@ -200,6 +219,10 @@ impl Flags {
 
     fn with(self, flags: Self, on: bool) -> Self {
         if on { self | flags } else { self.without(flags) }
+    }
+
+    fn among(self, flags: Self) -> Self {
+        Self(self.0 & flags.0)
     }
 
     fn without(self, flags: Self) -> Self {
@@ -226,6 +249,13 @@ impl Flags {
             .with(Self::READ_CLOSED, event.is_read_closed())
             .with(Self::HANG_UP, hang_up)
             .with(Self::ERROR, event.is_error())
+    }
+
+    /// Input, and nothing else.
+    #[inline]
+    pub(crate) fn says_only_readable(self) -> bool {
+        let all = Self::READABLE | Self::PRIORITY | Self::READ_CLOSED | Self::HANG_UP | Self::ERROR;
+        self.among(all | Self::WRITING) == Self::READABLE
     }
 
     /// Ready for something that is wanted.
@@ -260,16 +290,28 @@ pub(crate) struct Slot {
 /// A channel that is ready, as its source is told of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
-    pub(crate) channel: ChannelId,
-    pub(crate) source: u32,
     pub(crate) key: u32,
     pub(crate) flags: Flags,
 }
 
+/// What an event comes to.
+pub(super) enum TakenUp {
+    /// This source has to be called.
+    Due(u32, Ready),
+    /// Remembered, until the source is interested.
+    Unwanted,
+    /// There is no such channel any more.
+    Stale,
+}
+
 impl Slot {
     #[inline]
-    fn ready(&self, channel: ChannelId) -> Ready {
-        Ready { channel, source: self.source, key: self.key, flags: self.flags }
+    fn ready(&mut self) -> (u32, Ready) {
+        let flags = self.flags;
+        if flags.has(Flags::HANDS_OVER) {
+            self.clear_readable();
+        }
+        (self.source, Ready { key: self.key, flags })
     }
 
     /// A read said `WouldBlock`, or may be taken to have said so.
@@ -294,22 +336,22 @@ impl Channels {
         self.next_generation = self.next_generation.checked_add(1).unwrap_or(1);
         let generation = self.next_generation;
         let index = self.slots.insert(Slot { generation, source, key, descriptor, flags: Flags::READING });
-        ChannelId { index: index as u32, generation }
+        ChannelId::new(index, generation)
     }
 
     pub(crate) fn remove(&mut self, id: ChannelId) -> Option<Slot> {
         self.get(id)?;
-        Some(self.slots.remove(id.index as usize))
+        Some(self.slots.remove(id.index()))
     }
 
     #[inline]
     pub(crate) fn get(&self, id: ChannelId) -> Option<&Slot> {
-        self.slots.get(id.index as usize).filter(|slot| slot.generation == id.generation)
+        self.slots.get(id.index()).filter(|slot| slot.generation == id.generation())
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Slot> {
-        self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)
+        self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -318,14 +360,12 @@ impl Channels {
 
     pub(crate) fn ids_of(&self, source: u32) -> Vec<ChannelId> {
         let of_source = self.slots.iter().filter(|(_, slot)| slot.source == source);
-        of_source
-            .map(|(index, slot)| ChannelId { index: index as u32, generation: slot.generation })
-            .collect()
+        of_source.map(|(index, slot)| ChannelId::new(index, slot.generation)).collect()
     }
 
     pub(crate) fn ids(&self) -> Vec<ChannelId> {
         let slots = self.slots.iter();
-        slots.map(|(index, slot)| ChannelId { index: index as u32, generation: slot.generation }).collect()
+        slots.map(|(index, slot)| ChannelId::new(index, slot.generation)).collect()
     }
 
     /// Sets or clears bits, and puts the channel on the ready list if it is due by that.
@@ -348,13 +388,28 @@ impl Channels {
         }
     }
 
-    /// Takes up what a readiness event says. Answers whom to call, and whether they have to be called; nothing for a stale event.
+    /// Takes up what a readiness event says.
     #[inline]
-    pub(super) fn take_up(&mut self, id: ChannelId, news: Flags) -> Option<(Ready, bool)> {
-        let slot = self.get_mut(id)?;
+    pub(super) fn take_up(&mut self, id: ChannelId, news: Flags) -> TakenUp {
+        let Some(slot) = self.get_mut(id) else { return TakenUp::Stale };
         let first_hang_up = news.without(slot.flags).has(Flags::HANG_UP | Flags::ERROR);
         slot.flags = slot.flags | news;
-        Some((slot.ready(id), slot.flags.is_due() || first_hang_up))
+        if !slot.flags.is_due() && !first_hang_up {
+            return TakenUp::Unwanted;
+        }
+        let (source, ready) = slot.ready();
+        TakenUp::Due(source, ready)
+    }
+
+    /// Takes back a channel whose source has stopped half-way.
+    #[inline(never)]
+    pub(super) fn hand_back(&mut self, id: ChannelId, ready: Ready) {
+        if let Some(slot) = self.get_mut(id)
+            && slot.flags.has(Flags::HANDS_OVER)
+        {
+            slot.flags = slot.flags | ready.flags.among(Flags::READABLE | Flags::PRIORITY);
+        }
+        self.requeue(id);
     }
 
     /// Puts a channel that is due on the ready list, once.
@@ -377,10 +432,10 @@ impl Channels {
     }
 
     /// Takes a channel off the ready list. Answers whom to call if it is still there and still due.
-    pub(super) fn unqueue(&mut self, id: ChannelId) -> Option<Ready> {
+    pub(super) fn unqueue(&mut self, id: ChannelId) -> Option<(u32, Ready)> {
         let slot = self.get_mut(id)?;
         slot.flags = slot.flags.with(Flags::QUEUED, false);
-        slot.flags.is_due().then(|| slot.ready(id))
+        slot.flags.is_due().then(|| slot.ready())
     }
 }
 
@@ -391,8 +446,14 @@ pub(super) struct Registered<D, S> {
 }
 
 impl<D: AsFd + 'static, S: EventSource<D>> Source for Registered<D, S> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
-        self.source.on_ready(&mut self.device, &mut Channel::new(context, ready.channel));
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        _scratch: &mut Buffer,
+        channel: ChannelId,
+        _ready: Ready,
+    ) -> bool {
+        self.source.on_ready(&mut self.device, &mut Channel::new(context, channel));
         true
     }
 

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// The loop's clock: monotonic, in nanoseconds since the loop was made where a plain number is wanted.
+use rustix::time::{ClockId, clock_gettime};
+
+/// The loop's clock: monotonic, in nanoseconds since the loop was made.
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
-    pub(super) now: Instant,
-    /// `now` as a number: it is asked for several times a message, and read but once a few.
+    /// The system's monotonic clock, which [`Instant`] shows too, at the epoch or right after it.
+    epoch_nanos: u64,
     nanos: u64,
     /// Time passes by hand only, for tests.
     held: bool,
@@ -15,15 +17,15 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self { epoch: now, now, nanos: 0, held: false }
+        Self { epoch: Instant::now(), epoch_nanos: system_nanos(), nanos: 0, held: false }
     }
 
-    pub(super) fn read(&mut self) -> Instant {
+    /// Reads the system's clock. As a number, since an [`Instant`] would have to be taken apart each time.
+    #[inline]
+    pub(super) fn read(&mut self) {
         if !self.held {
-            self.set(Instant::now());
+            self.nanos = system_nanos() - self.epoch_nanos;
         }
-        self.now
     }
 
     /// Stands still from now on, until somebody [advances](Self::advance) it.
@@ -32,13 +34,7 @@ impl Clock {
     }
 
     pub(super) fn advance(&mut self, time: Duration) {
-        self.set(self.now + time);
-    }
-
-    #[inline]
-    fn set(&mut self, now: Instant) {
-        self.now = now;
-        self.nanos = self.nanos_of(now);
+        self.nanos = self.after(time);
     }
 
     /// The loop's time.
@@ -62,4 +58,10 @@ impl Clock {
     pub(crate) fn instant_of(&self, nanos: u64) -> Instant {
         self.epoch + Duration::from_nanos(nanos)
     }
+}
+
+fn system_nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Since the system started: neither is negative, nor does it overflow for 584 years.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -71,7 +71,7 @@ impl LoopContext {
     /// The loop's time: monotonic, read a few times a turn, and so as good as free.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.clock.now
+        self.clock.instant_of(self.clock.nanos())
     }
 
     /// Makes [`run`](super::EventLoop::run) return after this turn.

@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::LoopContext;
 use super::channel::Ready;
 use super::source::{Source, Sources};
+use super::{ChannelId, LoopContext};
+use crate::buffer::Buffer;
 
 /// Takes up the sources that were added and drops those that were removed since the last call.
 #[inline]
@@ -30,14 +31,21 @@ fn exchange(sources: &mut Sources, context: &mut LoopContext) {
 }
 
 #[inline(always)]
-pub(super) fn call_ready(sources: &mut Sources, context: &mut LoopContext, ready: Ready) {
+pub(super) fn call_ready(
+    sources: &mut Sources,
+    context: &mut LoopContext,
+    scratch: &mut Buffer,
+    channel: ChannelId,
+    source: u32,
+    ready: Ready,
+) {
     settle(sources, context);
     let mut stopped_half_way = true;
-    call(sources, context, ready.source, |target, context| {
-        stopped_half_way = target.on_ready(context, ready);
+    call(sources, context, source, |target, context| {
+        stopped_half_way = target.on_ready(context, scratch, channel, ready);
     });
     if stopped_half_way {
-        context.channels.requeue(ready.channel);
+        context.channels.hand_back(channel, ready);
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -15,6 +15,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
+use super::channel::TakenUp;
 use super::context::TimerTask;
 use super::dispatch::{call, call_ready, contain, guard, settle};
 use super::figures::Counters;
@@ -24,6 +25,7 @@ use super::source::Sources;
 use super::timers::TimerId;
 use super::wake::WakeFlag;
 use super::{ChannelId, Flags, LoopConfig, LoopContext, LoopHandle};
+use crate::buffer::Buffer;
 
 /// An event loop: it waits for readiness, deadlines and posted tasks, and calls back.
 ///
@@ -51,9 +53,14 @@ pub struct EventLoop {
     meter: Meter,
     precise: Option<OwnedFd>,
     ready: Vec<ChannelId>,
+    /// What connections without unread input read into.
+    scratch: Buffer,
     /// The context was lent out between turns, so that something may wait to be flushed.
     touched: bool,
 }
+
+/// What the buffer to read into may keep from one turn to the next, in bytes.
+const MOST_SCRATCH: usize = 256 * 1024;
 
 const WAKE: Token = Token(0);
 const PRECISE: Token = Token(1);
@@ -101,6 +108,7 @@ impl EventLoop {
             meter,
             precise: None,
             ready: Vec::new(),
+            scratch: Buffer::new(),
             touched: false,
         })
     }
@@ -157,6 +165,10 @@ impl EventLoop {
         self.measure();
         self.flush();
 
+        if self.scratch.capacity() > MOST_SCRATCH {
+            // What a large message has made it grow to is given up.
+            self.scratch = Buffer::new();
+        }
         let counters = &self.shared.counters;
         counters.turns.add(1);
         counters.timers_pending.set(self.context.timers.len() as u64);
@@ -199,17 +211,19 @@ impl EventLoop {
 
     /// Polls without blocking for so long. Answers whether something came up.
     fn spin(&mut self, time: Duration) -> io::Result<bool> {
-        let began = Instant::now();
+        self.context.clock.read();
+        let began = self.context.clock.nanos();
         let deadline = self.context.timers.next_deadline();
         loop {
             self.poll_for(Some(Duration::ZERO))?;
-            let now = self.context.clock.read();
-            let timer_is_due = deadline.is_some_and(|deadline| deadline <= self.context.clock.nanos());
+            self.context.clock.read();
+            let now = self.context.clock.nanos();
+            let timer_is_due = deadline.is_some_and(|deadline| deadline <= now);
             let quits = self.shared.quit.load(Ordering::Acquire);
             if !self.events.is_empty() || !self.tasks.is_empty() || timer_is_due || quits {
                 return Ok(true);
             }
-            if now.saturating_duration_since(began) >= time {
+            if Duration::from_nanos(now - began) >= time {
                 return Ok(false);
             }
         }
@@ -273,12 +287,12 @@ impl EventLoop {
             }
             let id = ChannelId::from_token(token);
             match self.context.channels.take_up(id, Flags::of(event)) {
-                Some((ready, true)) => {
-                    call_ready(&mut self.sources, &mut self.context, ready);
+                TakenUp::Due(source, ready) => {
+                    call_ready(&mut self.sources, &mut self.context, &mut self.scratch, id, source, ready);
                     self.meter.count_call(counters, &mut self.context);
                 }
-                Some((_, false)) => {}
-                None => counters.stale_events.add(1),
+                TakenUp::Unwanted => {}
+                TakenUp::Stale => counters.stale_events.add(1),
             }
         }
         counters.events.add(count);
@@ -291,8 +305,8 @@ impl EventLoop {
         let mut ready = std::mem::take(&mut self.ready);
         self.context.channels.swap_ready(&mut ready);
         for id in ready.drain(..) {
-            if let Some(ready) = self.context.channels.unqueue(id) {
-                call_ready(&mut self.sources, &mut self.context, ready);
+            if let Some((source, ready)) = self.context.channels.unqueue(id) {
+                call_ready(&mut self.sources, &mut self.context, &mut self.scratch, id, source, ready);
                 self.meter.count_call(&self.shared.counters, &mut self.context);
             }
         }

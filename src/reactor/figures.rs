@@ -30,7 +30,7 @@ pub struct LoopFigures {
     pub slow_callbacks: u64,
     /// The longest time that callbacks held the loop.
     ///
-    /// The clock is read after every sixteen callbacks, and twice a turn: what is named here is the longest stretch between,
+    /// The clock is read after every thirty-two callbacks, and twice a turn: what is named here is the longest stretch between,
     /// so that no single callback took longer.
     pub longest_callback: Duration,
     /// Channels that are registered now.

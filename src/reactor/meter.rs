@@ -6,7 +6,7 @@ use super::LoopContext;
 use super::figures::Counters;
 use super::rate_limit::RateLimit;
 
-/// Measures how long callbacks hold the loop, in stretches of sixteen.
+/// Measures how long callbacks hold the loop, in stretches of thirty-two.
 pub(super) struct Meter {
     /// In nanoseconds of the loop's clock.
     pub(super) stretch_began: u64,
@@ -16,7 +16,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    const STRETCH: u32 = 16;
+    const STRETCH: u32 = 32;
 
     /// `slow`: from what duration on a stretch is counted and logged.
     pub(super) fn new(slow: Duration) -> Self {

@@ -10,6 +10,7 @@ use signal_hook_mio::v1_0::Signals;
 use super::channel::Ready;
 use super::source::Source;
 use super::{ChannelId, LoopContext};
+use crate::buffer::Buffer;
 
 /// Terminal interrupt: Ctrl-C.
 pub const SIGINT: i32 = Signal::INT.as_raw();
@@ -81,11 +82,17 @@ struct SignalSource<F> {
 }
 
 impl<F: FnMut(&mut LoopContext, i32) + 'static> Source for SignalSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        _scratch: &mut Buffer,
+        channel: ChannelId,
+        _ready: Ready,
+    ) -> bool {
         for signal in self.signals.pending() {
             (self.callback)(context, signal);
         }
-        context.channels.clear_readable(ready.channel);
+        context.channels.clear_readable(channel);
         false
     }
 

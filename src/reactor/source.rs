@@ -2,17 +2,24 @@
 
 use std::any::Any;
 
-use super::LoopContext;
 use super::channel::Ready;
 use super::timers::TimerId;
+use super::{ChannelId, LoopContext};
+use crate::buffer::Buffer;
 
 /// Something that owns channels, timers and deferred work of one loop.
 ///
 /// A source is called by the dispatcher alone, one call at a time, and gets the whole loop with each call.
 pub(crate) trait Source: Any {
-    /// One of its channels is ready. Answers whether it may have stopped half-way, so that it is to be called again though
-    /// no event says so.
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool;
+    /// One of its channels, `channel`, is ready. `scratch` is the loop's buffer to read into; what it held is of no interest any more.
+    /// Answers whether it may have stopped half-way, so that it is to be called again though no event says so.
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        scratch: &mut Buffer,
+        channel: ChannelId,
+        ready: Ready,
+    ) -> bool;
 
     /// A timer set by [`LoopContext::set_source_timer`] is due; `id` is dead already.
     fn on_timer(&mut self, _context: &mut LoopContext, _key: u32, _id: TimerId) {}

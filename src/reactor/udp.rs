@@ -22,6 +22,7 @@ use self::queue::SendQueue;
 use super::channel::{Channels, Flags, Ready};
 use super::source::Source;
 use super::{ChannelId, LoopContext};
+use crate::buffer::Buffer;
 use crate::socket::{Address, BindError, ToAddress};
 
 mod channel;
@@ -314,8 +315,14 @@ struct UdpSource<F> {
 }
 
 impl<F: FnMut(&mut UdpChannel<'_>, Datagrams<'_>) + 'static> Source for UdpSource<F> {
-    fn on_ready(&mut self, context: &mut LoopContext, ready: Ready) -> bool {
-        let Ready { channel: id, key, flags, .. } = ready;
+    fn on_ready(
+        &mut self,
+        context: &mut LoopContext,
+        _scratch: &mut Buffer,
+        channel: ChannelId,
+        ready: Ready,
+    ) -> bool {
+        let Ready { key, flags } = ready;
         let Some((sockets, parts)) = context.split::<Sockets>() else { return false };
         // Lent for the call. After a panic it is gone, and the next call makes a new one.
         let mut arena = std::mem::take(&mut sockets.arena);
@@ -328,11 +335,11 @@ impl<F: FnMut(&mut UdpChannel<'_>, Datagrams<'_>) + 'static> Source for UdpSourc
             let (drained, had_error) = state.receive(&mut arena);
             failed = had_error;
             if drained {
-                parts.channels.clear_readable(id);
+                parts.channels.clear_readable(channel);
             }
         }
         if failed || !arena.is_empty() {
-            (self.on_datagrams)(&mut UdpChannel::new(context, id, key), arena.datagrams());
+            (self.on_datagrams)(&mut UdpChannel::new(context, channel, key), arena.datagrams());
         }
         arena.clear();
         let sockets = context.local::<Sockets>();

@@ -3,44 +3,35 @@
 use std::io;
 
 use super::{
-    CLOSING, Core, DEADLINE_CHANGED, ENDED, FIN_SENT, NEVER, PACKETS, PAUSED, PEER_CLOSED_FIRST, PROBED,
-    READ_CLOSED, REDELIVER, Received, SHUT_DOWN, WRITE_FAILED,
+    CLOSING, Core, DEADLINE_CHANGED, ENDED, FIN_SENT, NEVER, PAUSED, PEER_CLOSED_FIRST, PROBED, READ_CLOSED,
+    REDELIVER, Received, SHUT_DOWN, WRITE_FAILED,
 };
 use crate::buffer::Buffer;
 use crate::connection::CloseReason;
 use crate::connection::transport::{Packet, Transport};
 
 impl Core {
-    /// Reads once, behind what `into` holds: on a stream into room for `at_least` so many bytes.
+    /// Reads once from a stream, into the spare room of `into`.
     #[inline(always)]
-    pub(crate) fn receive(
-        &mut self,
-        io: &impl Transport,
-        into: &mut Buffer,
-        at_least: usize,
-        now: u64,
-    ) -> Received {
-        if self.has(PACKETS) {
-            return self.receive_packet(io, into, now);
-        }
-        let into = into.spare(at_least);
+    pub(crate) fn receive_stream(&mut self, io: &impl Transport, into: &mut Vec<u8>, now: u64) -> Received {
         let room = into.capacity() - into.len();
         match io.recv(into) {
-            Ok(0) => self.end_of_stream(),
-            Ok(n) => {
+            Ok(n) if n > 0 => {
                 self.count_input(n, now);
-                Received::Data { len: n, drained: n < room }
+                Received::Data { drained: n < room }
             }
+            Ok(_) => self.end_of_stream(),
             Err(error) => self.read_failed(error),
         }
     }
 
-    fn receive_packet(&mut self, io: &impl Transport, into: &mut Buffer, now: u64) -> Received {
+    /// Reads one packet.
+    pub(crate) fn receive_packet(&mut self, io: &impl Transport, into: &mut Buffer, now: u64) -> Received {
         match io.recv_packet(into.spare(self.config.packet_limit.max(1))) {
             Ok(Packet::EndOfStream) => self.end_of_stream(),
             Ok(Packet::Whole(n)) if n <= self.config.packet_limit => {
                 self.count_input(n, now);
-                Received::Data { len: n, drained: false }
+                Received::Data { drained: false }
             }
             Ok(Packet::Whole(_) | Packet::Truncated) => {
                 let limit = self.config.packet_limit;
@@ -51,6 +42,7 @@ impl Core {
         }
     }
 
+    #[inline]
     fn count_input(&mut self, n: usize, now: u64) {
         self.bytes_in += n as u64;
         self.reads += 1;
@@ -58,6 +50,7 @@ impl Core {
         self.set(PROBED, false);
     }
 
+    #[cold]
     fn end_of_stream(&mut self) -> Received {
         self.set(READ_CLOSED, true);
         if !self.has(SHUT_DOWN) {
@@ -71,6 +64,7 @@ impl Core {
         if self.has(ENDED) { Received::Ended } else { Received::EndOfStream }
     }
 
+    #[cold]
     fn read_failed(&mut self, error: io::Error) -> Received {
         if error.kind() == io::ErrorKind::WouldBlock {
             if !self.has(WRITE_FAILED) {

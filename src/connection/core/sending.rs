@@ -3,87 +3,105 @@
 use std::io::{self, IoSlice};
 
 use super::{
-    ABOVE_HIGH, BLOCKED, CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, FIN_SENT, Follow, NEVER, PACKET_COST,
-    PACKETS, PROBED, READ_CLOSED, REPORTS_WRITES, SHUT_DOWN, WRITE_FAILED,
+    ABOVE_HIGH, BLOCKED, CLOSING, Core, DEADLINE_CHANGED, Due, ENDED, FIN_SENT, NEVER, PACKET_COST, PACKETS,
+    PROBED, READ_CLOSED, SHUT_DOWN, Sent, WRITE_FAILED,
 };
 use crate::connection::lender::Lender;
-use crate::connection::output::{MAX_SLICES, Output};
+use crate::connection::output::{MAX_SLICES, Output, OutputQueue};
 use crate::connection::transport::Transport;
 use crate::connection::{CloseReason, SendError};
 
 impl Core {
-    /// Accepts output. Answers what has to follow.
+    /// Accepts output, or refuses it.
     #[inline(always)]
-    pub(crate) fn send(
+    pub(crate) fn send<'o>(
         &mut self,
         io: &impl Transport,
         lender: &mut Lender,
-        output: Output<'_>,
+        output: impl AsRef<[u8]> + Into<Output<'o>>,
         now: u64,
-    ) -> Result<Follow, SendError> {
+    ) -> Sent {
+        let len = output.as_ref().len();
+        // Nothing at all is as unusual as too much.
+        let is_usual = !self.has(CLOSING | ENDED | SHUT_DOWN | WRITE_FAILED | PACKETS | BLOCKED)
+            && self.output.is_none()
+            && len.wrapping_sub(1) < self.config.hard_cap
+            && len >= self.config.defer_output;
+        if !is_usual {
+            return self.enqueue(io, lender, output.into(), now);
+        }
+        match io.send(output.as_ref()) {
+            Ok(sent) if sent == len => {
+                self.sends += 1;
+                self.count_output(sent, now);
+                self.mark_written();
+                if self.has_due() { Sent::Changed } else { Sent::Done }
+            }
+            result => self.enqueue_rest(lender, output.into(), result, now),
+        }
+    }
+
+    /// Accepts what is not written at once, or not at all.
+    #[inline(always)]
+    fn enqueue(&mut self, io: &impl Transport, lender: &mut Lender, output: Output<'_>, now: u64) -> Sent {
         if self.has(CLOSING | ENDED | SHUT_DOWN | WRITE_FAILED | PACKETS) {
             return self.send_unusually(io, output, now);
         }
         let len = output.len();
-        let pending = self.output.as_ref().map_or(0, |queue| queue.len());
-        if pending + len > self.config.hard_cap {
+        let waiting = self.output.as_ref().map_or(0, |queue| queue.len());
+        if waiting + len > self.config.hard_cap {
             self.end(CloseReason::SlowConsumer);
-            return Err(SendError::Full);
+            return Sent::Refused(SendError::Full);
         }
         if len == 0 {
-            return Ok(Follow::Nothing);
-        }
-        let mut sent = 0;
-        if len >= self.config.defer_output && pending == 0 && !self.has(BLOCKED) {
-            match io.send(output.as_slice()) {
-                Ok(taken) if taken == len => {
-                    self.sends += 1;
-                    self.count_output(taken, now);
-                    if !self.has(REPORTS_WRITES) {
-                        return Ok(Follow::Nothing);
-                    }
-                    self.mark_due(Due::WRITE_COMPLETE);
-                    return Ok(Follow::Up);
-                }
-                result => {
-                    sent = self.attempt(now, result).unwrap_or(0);
-                    if self.has(WRITE_FAILED) {
-                        return Err(SendError::Closed);
-                    }
-                    self.block(now);
-                }
-            }
+            return Sent::Done;
         }
         self.sends += 1;
-        let queue = self.output.get_or_insert_with(|| lender.lend_queue());
-        queue.push(output, sent);
-        let pending = queue.len();
+        self.output.get_or_insert_with(|| lender.lend_queue()).push(output, 0);
         if self.has(BLOCKED) {
             self.check_high_water(now);
-            return Ok(Follow::Up);
+            return Sent::Changed;
         }
-        if pending >= self.config.defer_output {
+        if waiting + len >= self.config.defer_output {
             self.flush(io, lender, now);
-            return Ok(Follow::Up);
+            return Sent::Changed;
         }
-        Ok(Follow::Flush)
+        Sent::FlushLater
+    }
+
+    /// Queues what the kernel has not taken.
+    #[cold]
+    fn enqueue_rest(
+        &mut self,
+        lender: &mut Lender,
+        output: Output<'_>,
+        written: io::Result<usize>,
+        now: u64,
+    ) -> Sent {
+        let sent = self.attempt(now, written).unwrap_or(0);
+        if self.has(WRITE_FAILED) {
+            return Sent::Refused(SendError::Closed);
+        }
+        self.block(now);
+        self.sends += 1;
+        self.output.get_or_insert_with(|| lender.lend_queue()).push(output, sent);
+        self.check_high_water(now);
+        Sent::Changed
     }
 
     /// Packets, and what is not accepted any more.
     #[cold]
-    fn send_unusually(
-        &mut self,
-        io: &impl Transport,
-        output: Output<'_>,
-        now: u64,
-    ) -> Result<Follow, SendError> {
+    fn send_unusually(&mut self, io: &impl Transport, output: Output<'_>, now: u64) -> Sent {
         if self.has(CLOSING | ENDED | WRITE_FAILED) {
-            return Err(SendError::Closed);
+            return Sent::Refused(SendError::Closed);
         }
         if self.has(SHUT_DOWN) {
-            return Err(SendError::ShutDown);
+            return Sent::Refused(SendError::ShutDown);
         }
-        self.send_packet(io, output, now).map(|()| Follow::Up)
+        match self.send_packet(io, output, now) {
+            Ok(()) => Sent::Changed,
+            Err(error) => Sent::Refused(error),
+        }
     }
 
     /// A packet gains nothing from waiting for others: it goes out at once if it can.
@@ -120,16 +138,85 @@ impl Core {
     }
 
     /// Writes what is pending, as far as the kernel takes it, and then what follows from that.
+    #[inline]
     pub(crate) fn flush(&mut self, io: &impl Transport, lender: &mut Lender, now: u64) {
         if self.has(ENDED) {
             return;
         }
         if !self.has(BLOCKED) {
-            self.flush_stream(io, lender, now);
-            self.flush_packets(io, now);
-            if self.has(BLOCKED) {
-                self.check_high_water(now);
+            if let Some(queue) = self.output.take() {
+                self.flush_stream(io, lender, queue, now);
             }
+            if self.has(PACKETS) {
+                self.flush_packets(io, now);
+            }
+        }
+        if self.has(BLOCKED | ABOVE_HIGH | SHUT_DOWN) {
+            self.flushed(io, now);
+        }
+    }
+
+    #[inline]
+    fn flush_stream(
+        &mut self,
+        io: &impl Transport,
+        lender: &mut Lender,
+        mut queue: Box<OutputQueue>,
+        now: u64,
+    ) {
+        let (wanted, written) =
+            if queue.is_single() { (queue.len(), io.send(queue.first())) } else { gather(io, &queue) };
+        match written {
+            Ok(sent) if sent == queue.len() => {
+                self.count_output(sent, now);
+                queue.clear();
+                lender.take_back_queue(queue);
+                self.stalled_since = NEVER;
+                self.mark_written();
+            }
+            written => self.flush_in_parts(io, lender, queue, (wanted, written), now),
+        }
+    }
+
+    /// Goes on after the first write of a flush, which has not brought everything out.
+    #[inline(never)]
+    fn flush_in_parts(
+        &mut self,
+        io: &impl Transport,
+        lender: &mut Lender,
+        mut queue: Box<OutputQueue>,
+        mut last: (usize, io::Result<usize>),
+        now: u64,
+    ) {
+        loop {
+            let (wanted, written) = last;
+            let sent = self.attempt(now, written).unwrap_or(0);
+            queue.consume(sent);
+            if sent < wanted {
+                self.output = Some(queue);
+                // A failed write has ended the output, and counts what is dropped.
+                if self.has(WRITE_FAILED) {
+                    self.discard_output();
+                } else {
+                    self.block(now);
+                }
+                return;
+            }
+            if queue.is_empty() {
+                break;
+            }
+            last = gather(io, &queue);
+        }
+        lender.take_back_queue(queue);
+        self.stalled_since = NEVER;
+        self.mark_written();
+    }
+
+    /// Does what follows from a flush.
+    #[inline(never)]
+    fn flushed(&mut self, io: &impl Transport, now: u64) {
+        if self.has(BLOCKED) {
+            self.check_high_water(now);
         }
         if self.has(ABOVE_HIGH) && self.pending() <= self.config.low_water {
             self.set(ABOVE_HIGH, false);
@@ -139,37 +226,6 @@ impl Core {
         if !self.has_pending() {
             self.finish_output(io);
         }
-    }
-
-    fn flush_stream(&mut self, io: &impl Transport, lender: &mut Lender, now: u64) {
-        let Some(mut queue) = self.output.take() else { return };
-        while !queue.is_empty() {
-            let wanted;
-            let sent = if queue.is_single() {
-                wanted = queue.len();
-                self.attempt(now, io.send(queue.first()))
-            } else {
-                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let count = queue.slices(&mut slices);
-                wanted = slices[..count].iter().map(|slice| slice.len()).sum();
-                self.attempt(now, io.send_vectored(&slices[..count]))
-            };
-            let sent = sent.unwrap_or(0);
-            queue.consume(sent);
-            if sent < wanted {
-                self.output = Some(queue);
-                // A failed write has ended the output, and counts what is dropped.
-                if self.has(WRITE_FAILED) {
-                    self.discard_output()
-                } else {
-                    self.block(now)
-                }
-                return;
-            }
-        }
-        lender.take_back_queue(queue);
-        self.stalled_since = NEVER;
-        self.mark_written();
     }
 
     fn flush_packets(&mut self, io: &impl Transport, now: u64) {
@@ -288,6 +344,15 @@ impl Core {
         self.stalled_since = NEVER;
         self.high_since = NEVER;
     }
+}
+
+/// One write of as many pieces as it takes. Answers also of how many bytes.
+#[inline(never)]
+fn gather(io: &impl Transport, queue: &OutputQueue) -> (usize, io::Result<usize>) {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = queue.slices(&mut slices);
+    let wanted = slices[..count].iter().map(|slice| slice.len()).sum();
+    (wanted, io.send_vectored(&slices[..count]))
 }
 
 fn is_too_large(error: &io::Error) -> bool {

@@ -90,12 +90,16 @@ fn dues(core: &mut Core) -> Vec<Due> {
     std::iter::from_fn(|| core.take_due(&mut due_now)).collect()
 }
 
+fn accepted(sent: Sent) {
+    assert!(!matches!(sent, Sent::Refused(_)), "{sent:?}");
+}
+
 #[test]
 fn small_sends_wait_and_leave_in_one_write() {
     let script = Script::with_room(&[1000]);
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
     for _ in 0..3 {
-        assert_eq!(core.send(&script, &mut lender, "abc".into(), 1), Ok(Follow::Flush));
+        assert_eq!(core.send(&script, &mut lender, "abc", 1), Sent::FlushLater);
     }
     assert!(script.packets.borrow().is_empty());
     core.flush(&script, &mut lender, 1);
@@ -108,7 +112,7 @@ fn small_sends_wait_and_leave_in_one_write() {
 fn a_large_send_leaves_at_once_and_what_is_left_of_it_waits() {
     let script = Script::with_room(&[5000]);
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
-    assert_eq!(core.send(&script, &mut lender, vec![7; 6000].into(), 1), Ok(Follow::Up));
+    assert_eq!(core.send(&script, &mut lender, vec![7; 6000], 1), Sent::Changed);
     assert_eq!((script.outgoing.borrow().len(), core.pending()), (5000, 1000));
     assert!(core.is_blocked());
     assert!(!core.has_due());
@@ -119,8 +123,8 @@ fn water_marks_are_crossed_once_each_way() {
     let script = Script::default();
     let (mut core, mut lender) =
         (core_with(|config| (config.high_water, config.low_water) = (100, 50)), Lender::default());
-    core.send(&script, &mut lender, vec![1; 5000].into(), 1).unwrap();
-    core.send(&script, &mut lender, vec![1; 5000].into(), 1).unwrap();
+    accepted(core.send(&script, &mut lender, vec![1; 5000], 1));
+    accepted(core.send(&script, &mut lender, vec![1; 5000], 1));
     assert_eq!(dues(&mut core), [Due::HIGH_WATER]);
     script.room.borrow_mut().extend([9000, 960, 40]);
     for expected in [&[][..], &[Due::LOW_WATER], &[Due::WRITE_COMPLETE]] {
@@ -134,8 +138,8 @@ fn water_marks_are_crossed_once_each_way() {
 fn the_hard_cap_ends_the_connection() {
     let script = Script::default();
     let (mut core, mut lender) = (core_with(|config| config.hard_cap = 10), Lender::default());
-    core.send(&script, &mut lender, "1234567890".into(), 1).unwrap();
-    assert_eq!(core.send(&script, &mut lender, "1".into(), 1), Err(SendError::Full));
+    accepted(core.send(&script, &mut lender, "1234567890", 1));
+    assert_eq!(core.send(&script, &mut lender, "1", 1), Sent::Refused(SendError::Full));
     assert_eq!(dues(&mut core), [Due::CLOSE]);
     assert!(matches!(core.take_reason(), CloseReason::SlowConsumer));
     assert_eq!(core.bytes_discarded, 10);
@@ -145,9 +149,9 @@ fn the_hard_cap_ends_the_connection() {
 fn a_peer_that_closes_first_still_gets_what_is_pending() {
     let script = Script::default();
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
-    core.send(&script, &mut lender, "reply".into(), 1).unwrap();
+    accepted(core.send(&script, &mut lender, "reply", 1));
     script.incoming.borrow_mut().push_back(Ok(Vec::new()));
-    assert!(matches!(core.receive(&script, &mut Buffer::new(), READ_SIZE, 1), Received::EndOfStream));
+    assert!(matches!(core.receive_stream(&script, Buffer::new().spare(READ_SIZE), 1), Received::EndOfStream));
     core.close(None, 1);
     core.flush(&script, &mut lender, 1);
     assert!(!core.is_ended());
@@ -178,7 +182,7 @@ fn a_peer_that_still_reads_is_waited_for_when_closing() {
     let script = Script::default();
     let (mut core, mut lender) =
         (core_with(|config| config.linger = Duration::from_secs(5)), Lender::default());
-    core.send(&script, &mut lender, "a long reply".into(), 0).unwrap();
+    accepted(core.send(&script, &mut lender, "a long reply", 0));
     core.flush(&script, &mut lender, 0);
     core.close(None, 0);
     for second in [4, 8, 12] {
@@ -195,7 +199,7 @@ fn a_peer_that_still_reads_is_waited_for_when_closing() {
 fn output_left_at_the_linger_deadline_is_the_reason() {
     let script = Script::default();
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
-    core.send(&script, &mut lender, "never taken".into(), 0).unwrap();
+    accepted(core.send(&script, &mut lender, "never taken", 0));
     core.close(None, 0);
     core.flush(&script, &mut lender, 0);
     core.expire(core.next_deadline());
@@ -208,7 +212,7 @@ fn a_stall_counts_from_the_last_progress() {
     let script = Script::with_room(&[1]);
     let (mut core, mut lender) =
         (core_with(|config| config.write_stall = Some(Duration::from_secs(30))), Lender::default());
-    core.send(&script, &mut lender, "abc".into(), 100 * SECOND).unwrap();
+    accepted(core.send(&script, &mut lender, "abc", 100 * SECOND));
     core.flush(&script, &mut lender, 100 * SECOND);
     assert_eq!(core.next_deadline(), 130 * SECOND, "not from the last write before");
     script.room.borrow_mut().push_back(1);
@@ -226,7 +230,7 @@ fn an_idle_connection_is_looked_at_once_more() {
     let mut core = core_with(|config| config.idle = Some(Duration::from_secs(1)));
     assert_eq!(core.expire(SECOND), Expired::Probe);
     script.incoming.borrow_mut().push_back(Ok(b"was there".to_vec()));
-    core.receive(&script, &mut Buffer::new(), READ_SIZE, SECOND);
+    core.receive_stream(&script, Buffer::new().spare(READ_SIZE), SECOND);
     assert_eq!(core.expire(SECOND), Expired::Nothing);
     assert_eq!(core.expire(2 * SECOND), Expired::Probe);
     assert_eq!(core.expire(2 * SECOND), Expired::Changed);
@@ -239,12 +243,12 @@ fn a_failed_write_leaves_what_can_be_read_to_be_read() {
     let (mut core, mut lender) = (core_with(|_| ()), Lender::default());
     script.broken.set(true);
     script.incoming.borrow_mut().push_back(Ok(b"last words".to_vec()));
-    assert_eq!(core.send(&script, &mut lender, vec![0; 5000].into(), 0), Err(SendError::Closed));
+    assert_eq!(core.send(&script, &mut lender, vec![0; 5000], 0), Sent::Refused(SendError::Closed));
     assert!(core.is_broken());
     let mut input = Buffer::new();
-    assert!(matches!(core.receive(&script, &mut input, READ_SIZE, 0), Received::Data { .. }));
+    assert!(matches!(core.receive_stream(&script, input.spare(READ_SIZE), 0), Received::Data { .. }));
     assert_eq!(input.peek(), b"last words");
-    assert!(matches!(core.receive(&script, &mut input, READ_SIZE, 0), Received::Ended));
+    assert!(matches!(core.receive_stream(&script, input.spare(READ_SIZE), 0), Received::Ended));
     assert!(matches!(core.take_reason(), CloseReason::Reset));
 }
 
@@ -262,10 +266,10 @@ fn a_packet_that_is_too_long_is_refused_and_nothing_else() {
     let script = Script { room: RefCell::new([2000, 0].into()), ..Script::default() };
     let mut lender = Lender::default();
     let mut core = Core::new(Rc::new(ConnectionConfig::default()), true, 0);
-    core.send(&script, &mut lender, "".into(), 0).unwrap();
-    core.send(&script, &mut lender, "waits".into(), 0).unwrap();
-    assert_eq!(core.send(&script, &mut lender, vec![0; 1001].into(), 0), Err(SendError::TooLarge));
-    core.send(&script, &mut lender, vec![0; 1000].into(), 0).unwrap();
+    accepted(core.send(&script, &mut lender, "", 0));
+    accepted(core.send(&script, &mut lender, "waits", 0));
+    assert_eq!(core.send(&script, &mut lender, vec![0; 1001], 0), Sent::Refused(SendError::TooLarge));
+    accepted(core.send(&script, &mut lender, vec![0; 1000], 0));
     assert_eq!((core.pending(), core.is_ended()), (1005, false));
 }
 
@@ -344,12 +348,12 @@ proptest! {
                     let before = core.bytes_out;
                     let output = if shared { Output::from(Bytes::from(bytes.clone())) } else { Output::from(&bytes[..]) };
                     match core.send(&script, &mut lender, output, now) {
-                        Ok(_) => {
+                        Sent::Done | Sent::FlushLater | Sent::Changed => {
                             prop_assert!(open);
                             next_byte = next_byte.wrapping_add(1);
                             accepted.extend(bytes);
                         }
-                        Err(_) => prop_assert_eq!(core.bytes_out, before),
+                        Sent::Refused(_) => prop_assert_eq!(core.bytes_out, before),
                     }
                 }
                 Step::Room(room) => script.room.borrow_mut().push_back(room),
@@ -373,7 +377,7 @@ proptest! {
                     if core.wants_input() {
                         let mut input = Buffer::new();
                         let open = core.is_open();
-                        match core.receive(&script, &mut input, READ_SIZE, now) {
+                        match core.receive_stream(&script, input.spare(READ_SIZE), now) {
                             Received::Data { .. } => {
                                 if open {
                                     received.extend_from_slice(input.peek());

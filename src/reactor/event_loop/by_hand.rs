@@ -4,6 +4,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use super::EventLoop;
+use crate::reactor::channel::TakenUp;
 use crate::reactor::dispatch::{call_ready, guard, settle};
 use crate::reactor::{ChannelId, Flags, Source, SourceId};
 
@@ -32,9 +33,11 @@ impl EventLoop {
     pub(crate) fn report(&mut self, channel: ChannelId, news: Flags) {
         self.touched = true;
         match self.context.channels.take_up(channel, news) {
-            Some((ready, true)) => call_ready(&mut self.sources, &mut self.context, ready),
-            Some((_, false)) => {}
-            None => self.shared.counters.stale_events.add(1),
+            TakenUp::Due(source, ready) => {
+                call_ready(&mut self.sources, &mut self.context, &mut self.scratch, channel, source, ready);
+            }
+            TakenUp::Unwanted => {}
+            TakenUp::Stale => self.shared.counters.stale_events.add(1),
         }
     }
 

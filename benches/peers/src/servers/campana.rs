@@ -29,8 +29,7 @@ pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result
     }
     let address = match service {
         Service::Echo => {
-            let server = server.on_data(|conn, input| conn.send(input.take()));
-            server.start(&mut event_loop)?.local_addresses().first().cloned()
+            server.start_with(&mut event_loop, |_, _| Echo)?.local_addresses().first().cloned()
         }
         Service::Framed => {
             let server = server.on_data(|conn, input| {
@@ -48,6 +47,23 @@ pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result
     };
     announce(address.and_then(|address| address.port()).unwrap_or(0));
     event_loop.run()
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_connect(&mut self, _: &mut TcpConnection<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+        // An error means that the connection is ending.
+        let _ = conn.send(input.take());
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        false
+    }
 }
 
 /// Sends each line to all members.
@@ -73,6 +89,10 @@ impl Handler for FanOut {
                 }
             }
         }
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        false
     }
 
     fn on_close(&mut self, (): (), conn: &mut TcpConnection<'_>, _reason: CloseReason) {
