@@ -70,6 +70,7 @@
 //! - [`reactor`]: [`EventLoop`], channels for any descriptor, timers, tasks from other threads, pools of threads, UDP, signals.
 //! - [`connection`]: [`TcpServer`] and [`TcpClient`], [`TcpConnection`] and [`Handler`]; TCP, Unix streams and packets alike.
 //! - [`buffer`]: the [`Buffer`] between connections and handlers.
+//! - [`testing`]: handlers and their connections under test, without sockets and without waiting.
 //!
 //! # Features
 //!
@@ -86,6 +87,7 @@ pub mod buffer;
 pub mod connection;
 pub mod reactor;
 pub mod socket;
+pub mod testing;
 
 pub use buffer::Buffer;
 pub use connection::{

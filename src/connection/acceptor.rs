@@ -61,12 +61,12 @@ impl Acceptor {
         gate: &Gate,
         mut sink: impl FnMut(&mut LoopContext, Socket, Admission),
     ) {
+        let mut some_accepted = false;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
                 Ok((socket, peer)) => {
-                    if self.exhausted_since.take().is_some() && self.reserve.is_none() {
-                        self.reserve = open_reserve();
-                    }
+                    some_accepted = true;
+                    self.recover();
                     // What isn't admitted is closed here.
                     if let Some(admission) = gate.admit(peer) {
                         sink(context, socket, admission);
@@ -77,6 +77,10 @@ impl Acceptor {
                     Next::Wait => return,
                 },
             }
+        }
+        if !some_accepted {
+            // So many in a row aren't connections that failed on their way: a policy forbids accepting, for one.
+            self.retry_later(context);
         }
     }
 
@@ -119,6 +123,7 @@ impl Acceptor {
         let errno = Errno::from_io_error(error);
         match errno {
             Some(Errno::WOULDBLOCK) => {
+                self.recover();
                 context.channel_set(self.channel, Flags::READABLE, false);
                 return Next::Wait;
             }
@@ -151,12 +156,23 @@ impl Acceptor {
         if descriptors && u128::from(now.saturating_sub(since)) >= gate.shed_after().as_nanos() {
             self.shed(gate);
         }
+        self.retry_later(context);
+        Next::Wait
+    }
+
+    /// Accepting works again. The next exhaustion is a new one, whose peers are left waiting for a while as well.
+    fn recover(&mut self) {
+        if self.exhausted_since.take().is_some() && self.reserve.is_none() {
+            self.reserve = open_reserve();
+        }
+    }
+
+    fn retry_later(&mut self, context: &mut LoopContext) {
         context.channel_set(self.channel, Flags::READABLE, false);
         if self.retry.is_none() {
             let at = context.clock().after(RETRY_AFTER);
             self.retry = Some(context.set_source_timer(self.source, self.key, at));
         }
-        Next::Wait
     }
 
     /// Refuses those who wait, rather than to leave them in the dark.
@@ -185,3 +201,6 @@ enum Next {
 fn open_reserve() -> Option<OwnedFd> {
     std::fs::File::open("/dev/null").map(OwnedFd::from).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,7 +214,8 @@ impl Retries {
         let doubled = backoff.initial.saturating_mul(1 << self.doublings.min(20));
         self.doublings = self.doublings.saturating_add(1);
         let delay = doubled.min(backoff.longest);
-        Some(delay - delay / 2 * (self.next_random() % 1024) as u32 / 1024)
+        // Divided first: the longest delay there is could not be multiplied.
+        Some(delay - delay / 2048 * (self.next_random() % 1024) as u32)
     }
 
     /// Marsaglia's xorshift: there is nothing to be guessed here.

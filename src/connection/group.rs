@@ -51,6 +51,11 @@ impl<H: Handler> Group<H> {
         Self { source, handler, members: Slab::new(), config: Rc::new(config), observer, running: NOBODY }
     }
 
+    /// Changes the configuration of the connections to come.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut ConnectionConfig)) {
+        change(Rc::make_mut(&mut self.config));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

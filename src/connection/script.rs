@@ -25,12 +25,17 @@ pub(crate) struct Script {
     state: RefCell<State>,
 }
 
+/// What Linux takes with a send buffer of the usual size.
+const LONGEST_PACKET: usize = 212_992 - 32;
+
 /// What a peer has sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Item {
     /// Part of a stream, or one packet.
     Bytes(Vec<u8>),
     EndOfStream,
+    /// The peer has closed its descriptor: it sends no more, and takes no more either.
+    Gone,
     Error(io::ErrorKind),
 }
 
@@ -43,6 +48,10 @@ struct State {
     /// What the poller has to report.
     news: Flags,
     read_closed: bool,
+    /// The peer has closed its descriptor, which a TCP connection learns only from the answer to what it sends next.
+    gone: bool,
+    /// It is over, and nothing more arrives.
+    failed: bool,
     error: Option<io::ErrorKind>,
     write_error: Option<io::ErrorKind>,
     /// Nothing can be written any more.
@@ -52,7 +61,6 @@ struct State {
     window: usize,
     /// A write would have blocked, so that the next room for one is news.
     blocked: bool,
-    packet_capacity: usize,
     /// What has been written: one stretch for a stream, else packet by packet.
     written: VecDeque<Vec<u8>>,
     /// The connection has closed its descriptor.
@@ -68,13 +76,14 @@ impl Script {
             arrived: VecDeque::new(),
             news: Flags::WRITABLE,
             read_closed: false,
+            gone: false,
+            failed: false,
             error: None,
             write_error: None,
             broken: false,
             fin_sent: false,
             window: usize::MAX,
             blocked: false,
-            packet_capacity: usize::MAX,
             written: VecDeque::new(),
             closed: None,
             unread_at_close: false,
@@ -155,7 +164,7 @@ impl Transport for Script {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
         if self.is_packet() {
-            if bytes.len() > state.packet_capacity {
+            if bytes.len() > LONGEST_PACKET {
                 return Err(Errno::MSGSIZE.into());
             }
             // An empty one needs a place too.
@@ -184,7 +193,7 @@ impl Transport for Script {
     #[cold]
     fn shutdown_write(&self) -> io::Result<()> {
         let mut state = self.state();
-        if state.broken && state.read_closed {
+        if state.failed {
             return Err(io::ErrorKind::NotConnected.into());
         }
         state.fin_sent = true;
@@ -194,7 +203,7 @@ impl Transport for Script {
 
     #[cold]
     fn packet_capacity(&self) -> usize {
-        self.state().packet_capacity
+        LONGEST_PACKET
     }
 }
 
@@ -217,9 +226,9 @@ impl Script {
         self.state().in_flight.push_back(Item::Error(error));
     }
 
-    /// The peer reads no more: the next write finds a broken pipe.
-    pub(crate) fn break_pipe(&self) {
-        self.state().broken = true;
+    /// The peer closes its descriptor.
+    pub(crate) fn push_gone(&self) {
+        self.state().in_flight.push_back(Item::Gone);
     }
 
     pub(crate) fn fail_next_write(&self, error: io::ErrorKind) {
@@ -233,10 +242,6 @@ impl Script {
         if bytes > 0 {
             state.unblock();
         }
-    }
-
-    pub(crate) fn set_packet_capacity(&self, bytes: usize) {
-        self.state().packet_capacity = bytes;
     }
 
     /// The poller reports what isn't so.
@@ -264,7 +269,7 @@ impl Script {
                     rest = Some(bytes.split_off(noise.up_to(bytes.len() - 1)));
                 }
             }
-            state.take_in(item);
+            state.take_in(item, self.is_tcp());
             if let Some(rest) = rest {
                 state.in_flight.push_front(Item::Bytes(rest));
             }
@@ -285,10 +290,14 @@ impl Script {
         std::mem::replace(&mut state.news, Flags::NONE)
     }
 
-    /// Whether nothing is on its way to the connection.
+    /// Whether nothing is on its way to the connection, which is open.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.state();
-        state.closed.is_some() || (state.in_flight.is_empty() && state.news == Flags::NONE)
+        state.in_flight.is_empty() && state.news == Flags::NONE
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.state().closed.is_some()
     }
 
     /// Takes out what the connection has written since the last call.
@@ -325,8 +334,8 @@ impl Script {
 }
 
 impl State {
-    fn take_in(&mut self, item: Item) {
-        if self.broken && self.read_closed {
+    fn take_in(&mut self, item: Item, is_tcp: bool) {
+        if self.failed {
             return;
         }
         match item {
@@ -335,14 +344,16 @@ impl State {
                 self.arrived.push_back(bytes);
                 self.news = self.news | Flags::READABLE;
             }
-            Item::EndOfStream => {
+            Item::EndOfStream | Item::Gone => {
                 self.read_closed = true;
                 self.news = self.news | Flags::READABLE | Flags::READ_CLOSED;
+                self.gone = item == Item::Gone && is_tcp;
+                self.broken |= item == Item::Gone && !is_tcp;
                 self.note_hang_up();
             }
             Item::Error(error) => {
                 self.error = Some(error);
-                (self.read_closed, self.broken) = (true, true);
+                (self.read_closed, self.broken, self.failed) = (true, true, true);
                 let both = Flags::READABLE | Flags::WRITABLE | Flags::READ_CLOSED;
                 self.news = self.news | both | Flags::HANG_UP | Flags::ERROR;
             }
@@ -350,20 +361,13 @@ impl State {
     }
 
     fn note_hang_up(&mut self) {
-        if self.read_closed && self.fin_sent {
+        if self.read_closed && (self.fin_sent || self.broken) {
             self.news = self.news | Flags::READABLE | Flags::WRITABLE | Flags::READ_CLOSED | Flags::HANG_UP;
         }
     }
 
     /// Whether there is something to read; `false` at the end.
     fn has_input(&mut self) -> io::Result<bool> {
-        if let Some(noise) = &mut self.noise
-            && noise.once_in(8)
-        {
-            // It was a moment early, and the poller says so again.
-            self.news = self.news | Flags::READABLE;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         if !self.arrived.is_empty() {
             return Ok(true);
         }
@@ -376,8 +380,15 @@ impl State {
 
     /// Room for `wanted` bytes, or for a part of them unless they go together.
     fn take_room(&mut self, wanted: usize, together: bool) -> io::Result<usize> {
-        if let Some(error) = self.error.take().or_else(|| self.write_error.take()) {
-            self.broken = true;
+        if let Some(error) = self.error.take() {
+            return Err(error.into());
+        }
+        if let Some(error) = self.write_error.take() {
+            let blocks = error == io::ErrorKind::WouldBlock;
+            (self.blocked, self.broken) = (blocks, !blocks);
+            if self.window > 0 {
+                self.unblock();
+            }
             return Err(error.into());
         }
         if self.broken || self.fin_sent {
@@ -393,15 +404,23 @@ impl State {
                 taken = noise.up_to(taken);
             }
         }
-        if taken == 0 || (together && taken < wanted) {
+        if together && taken < wanted {
+            taken = 0;
+        }
+        if self.window != usize::MAX {
+            self.window -= taken;
+        }
+        if taken < wanted {
             self.blocked = true;
             if self.noise.is_some() && self.window >= if together { wanted } else { 1 } {
                 self.unblock();
             }
+        }
+        if taken == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if self.window != usize::MAX {
-            self.window -= taken;
+        if std::mem::take(&mut self.gone) {
+            self.in_flight.push_back(Item::Error(io::ErrorKind::BrokenPipe));
         }
         Ok(taken)
     }

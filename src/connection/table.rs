@@ -202,11 +202,10 @@ impl Table {
         }
         entry.deadline_timer = None;
         entry.armed_for = u64::MAX;
-        if entry.core.is_blocked() {
-            // The loop may have been held up, rather than the peer: look before it is judged.
-            entry.core.unblock();
-            self.flush(key, parts);
-        }
+        // The loop may have been held up, rather than the peer: look before it is judged. And what a timer before this one has
+        // sent still waits for the end of the batch.
+        entry.core.unblock();
+        self.flush(key, parts);
         let entry = &mut self.entries[key as usize];
         if entry.core.expire(now) == Expired::Probe {
             parts.channels.set(entry.channel, Flags::READABLE, true);

@@ -1,5 +1,6 @@
 //! Calls into user code, from which no panic gets out.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::channel::Ready;
@@ -68,7 +69,7 @@ pub(super) fn guard(
     index: u32,
     run: impl FnOnce(&mut dyn Source, &mut LoopContext),
 ) -> bool {
-    let returned = catch_unwind(AssertUnwindSafe(|| run(source, context))).is_ok();
+    let returned = returns(|| run(source, context));
     if !returned {
         report_panic(context, "callback");
         source.on_panic(context, index);
@@ -78,11 +79,25 @@ pub(super) fn guard(
 
 /// Runs a piece of user code that stands alone. Answers whether it returned.
 pub(super) fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopContext)) -> bool {
-    let returned = catch_unwind(AssertUnwindSafe(|| run(context))).is_ok();
+    let returned = returns(|| run(context));
     if !returned {
         report_panic(context, what);
     }
     returned
+}
+
+#[inline(always)]
+fn returns(run: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(run)).map_err(discard).is_ok()
+}
+
+/// Drops what was panicked with, which is the user's too and may panic in its turn. What that was with is leaked, as there
+/// need be no end to it.
+#[cold]
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
 }
 
 #[cold]

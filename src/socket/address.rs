@@ -159,7 +159,7 @@ impl Address {
         Ok(Self::from_unix_name(name, packet))
     }
 
-    pub(super) fn unnamed(packet: bool) -> Self {
+    pub(crate) fn unnamed(packet: bool) -> Self {
         Self::from_unix_name(UnixName::unnamed(), packet)
     }
 

@@ -113,7 +113,9 @@ impl Core {
         if !self.has(CLOSING) {
             self.lingers_since = NEVER;
         }
-        self.set(REDELIVER, was_paused && self.input.is_some());
+        if was_paused && self.input.is_some() {
+            self.set(REDELIVER, true);
+        }
         was_paused
     }
 

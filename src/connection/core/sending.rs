@@ -224,7 +224,7 @@ impl Core {
             self.mark_crossing(Due::LOW_WATER, Due::HIGH_WATER);
         }
         if !self.has_pending() {
-            self.finish_output(io);
+            self.finish_output(io, now);
         }
     }
 
@@ -247,8 +247,8 @@ impl Core {
     }
 
     /// All output is out: what was waiting for that can go on.
-    fn finish_output(&mut self, io: &impl Transport) {
-        if !self.has(SHUT_DOWN) || self.has(FIN_SENT) {
+    fn finish_output(&mut self, io: &impl Transport, now: u64) {
+        if !self.has(SHUT_DOWN) || self.has(FIN_SENT | WRITE_FAILED) {
             return;
         }
         if self.has(READ_CLOSED) {
@@ -258,8 +258,10 @@ impl Core {
         }
         match io.shutdown_write() {
             Ok(()) => self.set(FIN_SENT, true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => self.end(CloseReason::Reset),
-            Err(error) => self.end(CloseReason::of_error(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                self.output_failed(CloseReason::Reset, false, now);
+            }
+            Err(error) => self.output_failed(CloseReason::of_error(error), false, now),
         }
     }
 
@@ -276,7 +278,7 @@ impl Core {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => {
-                self.write_failed(CloseReason::of_error(error), now);
+                self.output_failed(CloseReason::of_error(error), true, now);
                 None
             }
         }
@@ -290,10 +292,10 @@ impl Core {
     }
 
     /// Nothing more can be sent; but what the peer sent before it went may still be read, so the end comes with the reads.
-    fn write_failed(&mut self, reason: CloseReason, now: u64) {
+    fn output_failed(&mut self, reason: CloseReason, is_failure: bool, now: u64) {
         self.set(WRITE_FAILED, true);
         self.set(BLOCKED, false);
-        self.note_reason(reason, true);
+        self.note_reason(reason, is_failure);
         self.discard_output();
         if self.has(READ_CLOSED) {
             self.end(CloseReason::Reset);

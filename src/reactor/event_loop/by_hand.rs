@@ -59,4 +59,10 @@ impl EventLoop {
         });
         result
     }
+
+    /// A source, as long as it is there.
+    pub(crate) fn source_mut<S: Source>(&mut self, id: SourceId) -> Option<&mut S> {
+        settle(&mut self.sources, &mut self.context);
+        (self.sources.by_id(id)? as &mut dyn Any).downcast_mut()
+    }
 }
