@@ -23,7 +23,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     /// Bytes stay in order, and none is lost or repeated without being counted; callbacks come one at a time, the last of
     /// them once; water marks alternate; deadlines see to it that what is closing ends.

@@ -125,6 +125,46 @@ fn a_post_from_the_loops_own_thread_runs_later_and_wakes_nobody() {
 }
 
 #[test]
+fn posted_tasks_beyond_the_bound_of_a_turn_run_in_the_next_turns_before_later_ones() {
+    let mut config = LoopConfig::default();
+    config.tasks_per_turn = 4;
+    let mut event_loop = EventLoop::with_config(config).unwrap();
+    let (handle, order) = (event_loop.handle(), Rc::new(RefCell::new(Vec::new())));
+    *event_loop.context().local::<Rc<RefCell<Vec<u32>>>>() = Rc::clone(&order);
+    let post = |task: u32| {
+        handle.post(move |cx| cx.local::<Rc<RefCell<Vec<u32>>>>().borrow_mut().push(task)).unwrap();
+    };
+    (0..10).for_each(post);
+    let mut after_turn = Vec::new();
+    let began = Instant::now();
+    while order.borrow().len() < 12 {
+        event_loop.turn(Some(PATIENCE)).unwrap();
+        after_turn.push(order.borrow().len());
+        if after_turn.len() == 2 {
+            (10..12).for_each(post);
+        }
+    }
+    assert_eq!(*order.borrow(), (0..12).collect::<Vec<_>>());
+    assert_eq!(after_turn, [4, 8, 10, 12]);
+    assert!(began.elapsed() < PATIENCE, "with tasks left nothing is waited for");
+    let figures = handle.figures();
+    assert_eq!((figures.tasks, figures.task_lateness.total(), figures.wakeups), (12, 12, 0));
+}
+
+#[test]
+fn each_task_of_a_batch_counts_as_late_as_the_first() {
+    let mut event_loop = EventLoop::new().unwrap();
+    let handle = event_loop.handle();
+    handle.post(|_| {}).unwrap();
+    spin(Duration::from_millis(5));
+    handle.post(|_| {}).unwrap();
+    event_loop.turn(None).unwrap();
+    let counts = *handle.figures().task_lateness.counts();
+    // 4.096 ms and more.
+    assert_eq!((counts.iter().sum::<u64>(), counts[13..].iter().sum::<u64>()), (2, 2));
+}
+
+#[test]
 fn each_post_to_a_sleeping_loop_wakes_it_once() {
     let (_base, _pool, handle) = loop_thread();
     let thread = thread_of(&handle);

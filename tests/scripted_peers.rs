@@ -6,10 +6,11 @@ use campana::connection::CloseReason;
 use campana::testing::TestLoop;
 use campana::{Buffer, Handler, TcpConnection};
 
-/// Keeps what it is sent.
+/// Keeps what it is sent, but for what it is to leave.
 #[derive(Default)]
 struct Keep {
     input: Vec<u8>,
+    leaves: bool,
 }
 
 impl Handler for Keep {
@@ -18,7 +19,9 @@ impl Handler for Keep {
     fn on_connect(&mut self, _: &mut TcpConnection<'_>) {}
 
     fn on_data(&mut self, (): &mut (), _: &mut TcpConnection<'_>, input: &mut Buffer) {
-        self.input.extend_from_slice(input.take());
+        if !self.leaves {
+            self.input.extend_from_slice(input.take());
+        }
     }
 }
 
@@ -49,4 +52,19 @@ fn output_that_was_lost_is_not_followed_by_its_end() {
     peer.fail_next_write(ErrorKind::OutOfMemory);
     test.run_until_idle();
     assert!(peer.close_reason().is_none() && !peer.is_read_closed());
+}
+
+#[test]
+fn unread_input_comes_again_though_reading_is_resumed_twice() {
+    let mut test = TestLoop::new(Keep { leaves: true, ..Keep::default() });
+    let peer = test.connect();
+    peer.send("left");
+    test.turn();
+    test.handler().leaves = false;
+    let mut conn = test.connection(peer.id()).unwrap();
+    conn.pause_reading();
+    conn.resume_reading();
+    conn.resume_reading();
+    test.run_until_idle();
+    assert_eq!(test.handler().input, b"left");
 }

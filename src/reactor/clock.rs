@@ -4,27 +4,51 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// Where a loop's nanoseconds begin: when the loop was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Epoch {
+    instant: Instant,
+    /// What the system's monotonic clock, which [`Instant`] shows too, said at that instant or right after it.
+    nanos: u64,
+}
+
+impl Epoch {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), nanos: system_nanos() }
+    }
+
+    /// How long ago it was, in nanoseconds. As a number, since an [`Instant`] would have to be taken apart each time.
+    #[inline]
+    pub(super) fn elapsed(self) -> u64 {
+        system_nanos() - self.nanos
+    }
+}
+
+fn system_nanos() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // Since the system started: neither is negative, nor does it overflow for 584 years.
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// The loop's clock: monotonic, in nanoseconds since the loop was made.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    epoch: Instant,
-    /// The system's monotonic clock, which [`Instant`] shows too, at the epoch or right after it.
-    epoch_nanos: u64,
+    epoch: Epoch,
     nanos: u64,
     /// Time passes by hand only, for tests.
     held: bool,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
-        Self { epoch: Instant::now(), epoch_nanos: system_nanos(), nanos: 0, held: false }
+    /// A clock whose numbers count from `epoch` on, which is its time until it is read.
+    pub(super) fn since(epoch: Epoch) -> Self {
+        Self { epoch, nanos: 0, held: false }
     }
 
-    /// Reads the system's clock. As a number, since an [`Instant`] would have to be taken apart each time.
     #[inline]
     pub(super) fn read(&mut self) {
         if !self.held {
-            self.nanos = system_nanos() - self.epoch_nanos;
+            self.nanos = self.epoch.elapsed();
         }
     }
 
@@ -45,7 +69,7 @@ impl Clock {
 
     /// A time before the loop was made counts as that moment. The number lasts for 584 years.
     pub(crate) fn nanos_of(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.epoch);
+        let since = time.saturating_duration_since(self.epoch.instant);
         since.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(since.subsec_nanos()))
     }
 
@@ -56,12 +80,6 @@ impl Clock {
 
     /// The instant of a number of nanoseconds.
     pub(crate) fn instant_of(&self, nanos: u64) -> Instant {
-        self.epoch + Duration::from_nanos(nanos)
+        self.epoch.instant + Duration::from_nanos(nanos)
     }
-}
-
-fn system_nanos() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // Since the system started: neither is negative, nor does it overflow for 584 years.
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -48,7 +48,7 @@ impl LoopContext {
             poll,
             channels: Channels::default(),
             timers: TimerQueue::new(),
-            clock: Clock::new(),
+            clock: Clock::since(handle.epoch()),
             local_tasks: VecDeque::new(),
             deferred: VecDeque::new(),
             flush_hooks: vec![Upper::flush_all],

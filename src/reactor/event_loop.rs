@@ -2,6 +2,7 @@
 
 mod by_hand;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,14 +17,16 @@ use rustix::time::{
 };
 
 use super::channel::TakenUp;
+use super::clock::Epoch;
 use super::context::TimerTask;
-use super::dispatch::{call, call_ready, contain, guard, settle};
+use super::dispatch::{call, call_ready, contain, settle};
 use super::figures::Counters;
-use super::handle::{Shared, Task, Tasks, Work};
+use super::handle::Shared;
+use super::inbox::Inbox;
 use super::meter::Meter;
 use super::source::Sources;
+use super::task::Task;
 use super::timers::TimerId;
-use super::wake::WakeFlag;
 use super::{ChannelId, Flags, LoopConfig, LoopContext, LoopHandle};
 use crate::buffer::Buffer;
 
@@ -47,7 +50,10 @@ pub struct EventLoop {
     sources: Sources,
     context: LoopContext,
     events: Events,
-    tasks: Tasks,
+    /// What was posted and taken over, and has not run yet.
+    tasks: VecDeque<Box<dyn Task>>,
+    /// When the first of them was posted, or one that has run since, in nanoseconds of the loop's clock.
+    tasks_since: u64,
     shared: Arc<Shared>,
     config: LoopConfig,
     meter: Meter,
@@ -64,6 +70,8 @@ const MOST_SCRATCH: usize = 256 * 1024;
 
 const WAKE: Token = Token(0);
 const PRECISE: Token = Token(1);
+/// Room for so many tasks is kept: 32 KiB, twice.
+const KEPT_TASKS: usize = 1024;
 
 impl EventLoop {
     /// Makes a loop with the default configuration, on and for the calling thread.
@@ -83,17 +91,15 @@ impl EventLoop {
     pub fn with_config(config: LoopConfig) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let (queue, tasks) = crossbeam_channel::unbounded();
         let thread = std::thread::current();
         let name = config.name.clone().or_else(|| thread.name().map(str::to_owned));
         let shared = Arc::new(Shared {
             name: name.unwrap_or_else(|| "loop".to_owned()),
             thread: thread.id(),
-            queue,
-            wake: WakeFlag::new(),
+            inbox: Inbox::new(),
             waker,
             quit: AtomicBool::new(false),
-            alive: AtomicBool::new(true),
+            epoch: Epoch::now(),
             counters: Counters::default(),
         });
         let context = LoopContext::new(poll, LoopHandle::new(Arc::clone(&shared)));
@@ -102,7 +108,8 @@ impl EventLoop {
             sources: Sources::default(),
             context,
             events: Events::with_capacity(config.events_per_turn.clamp(1, 1 << 20)),
-            tasks,
+            tasks: VecDeque::new(),
+            tasks_since: 0,
             shared,
             config,
             meter,
@@ -133,7 +140,7 @@ impl EventLoop {
     ///
     /// If the poller fails, which it doesn't short of a defect: an interrupted wait is no failure.
     pub fn run(&mut self) -> io::Result<()> {
-        while !self.shared.quit.swap(false, Ordering::Acquire) {
+        while !self.shared.take_quit() {
             self.turn(None)?;
         }
         Ok(())
@@ -177,8 +184,8 @@ impl EventLoop {
     }
 
     fn poll(&mut self, longest_wait: Option<Duration>) -> io::Result<()> {
-        let mut wait =
-            if self.context.has_work() { Some(Duration::ZERO) } else { self.longest_sleep(longest_wait)? };
+        let has_work = self.context.has_work() || !self.tasks.is_empty();
+        let mut wait = if has_work { Some(Duration::ZERO) } else { self.longest_sleep(longest_wait)? };
         if wait.is_some_and(|wait| wait.is_zero()) {
             return self.poll_for(wait);
         }
@@ -191,10 +198,11 @@ impl EventLoop {
             // The deadlines have come nearer meanwhile.
             wait = self.longest_sleep(longest_wait.map(|longest| longest - spun))?;
         }
-        self.shared.wake.announce_sleep();
-        let must_not_block = !self.tasks.is_empty() || self.shared.quit.load(Ordering::Acquire);
-        let result = self.poll_for(if must_not_block { Some(Duration::ZERO) } else { wait });
-        self.shared.wake.awake();
+        if !self.shared.inbox.fall_asleep(|| self.shared.quit.load(Ordering::Acquire)) {
+            return self.poll_for(Some(Duration::ZERO));
+        }
+        let result = self.poll_for(wait);
+        self.shared.inbox.awake();
         result
     }
 
@@ -220,7 +228,7 @@ impl EventLoop {
             let now = self.context.clock.nanos();
             let timer_is_due = deadline.is_some_and(|deadline| deadline <= now);
             let quits = self.shared.quit.load(Ordering::Acquire);
-            if !self.events.is_empty() || !self.tasks.is_empty() || timer_is_due || quits {
+            if !self.events.is_empty() || !self.shared.inbox.seems_empty() || timer_is_due || quits {
                 return Ok(true);
             }
             if Duration::from_nanos(now - began) >= time {
@@ -378,33 +386,21 @@ impl EventLoop {
             self.meter.count_call(&self.shared.counters, &mut self.context);
         }
         if self.tasks.is_empty() {
-            return;
+            if self.shared.inbox.seems_empty() {
+                return;
+            }
+            self.tasks_since = self.shared.inbox.take(&mut self.tasks);
         }
         for _ in 0..self.tasks.len().min(self.config.tasks_per_turn) {
-            let Ok(Task { posted, work }) = self.tasks.try_recv() else { break };
+            let Some(task) = self.tasks.pop_front() else { break };
             let counters = &self.shared.counters;
             counters.tasks.add(1);
-            let late = self.meter.stretch_began.saturating_sub(self.context.clock.nanos_of(posted));
-            counters.task_lateness.record(late);
-            match work {
-                Work::Context(task) => {
-                    contain(&mut self.context, "task", |context| task(context));
-                }
-                Work::Source(id, task) => {
-                    settle(&mut self.sources, &mut self.context);
-                    match self.sources.by_id(id) {
-                        Some(source) => {
-                            guard(source, &mut self.context, id.index, |source, context| {
-                                task(source, context)
-                            });
-                        }
-                        None => {
-                            contain(&mut self.context, "destructor", |_| drop(task));
-                        }
-                    }
-                }
-            }
+            counters.task_lateness.record(self.meter.stretch_began.saturating_sub(self.tasks_since));
+            contain(&mut self.context, "task", |context| task.run(&mut self.sources, context));
             self.meter.count_call(&self.shared.counters, &mut self.context);
+        }
+        if self.tasks.is_empty() && self.tasks.capacity() > KEPT_TASKS {
+            self.tasks = VecDeque::new();
         }
     }
 
@@ -434,7 +430,7 @@ impl AsMut<LoopContext> for EventLoop {
 
 impl Drop for EventLoop {
     fn drop(&mut self) {
-        self.shared.alive.store(false, Ordering::Release);
+        let posted = self.shared.inbox.close();
         self.settle();
         self.context.clock.read();
         // What the last callbacks have started ends as well, and may have a place that was passed before.
@@ -453,7 +449,7 @@ impl Drop for EventLoop {
         }
         self.context.remove_all_sources(self.sources.len());
         self.settle();
-        while let Ok(task) = self.tasks.try_recv() {
+        for task in std::mem::take(&mut self.tasks).into_iter().chain(posted) {
             contain(&mut self.context, "destructor", |_| drop(task));
         }
         while let Some(task) = self.context.local_tasks.pop_front() {

@@ -41,7 +41,8 @@ pub struct LoopFigures {
     pub timers_pending: usize,
     /// How late timers fired, after their deadline.
     pub timer_lateness: LatenessHistogram,
-    /// How late posted tasks ran, after they were posted.
+    /// How late posted tasks ran, after they were posted. Tasks that the loop takes over together all count as late as the one
+    /// that was posted first, so that no task was later than what is counted for it.
     pub task_lateness: LatenessHistogram,
 }
 
@@ -84,7 +85,10 @@ impl LatenessHistogram {
 }
 
 /// The live counters behind [`LoopFigures`]. Only the loop's own thread writes the plain ones, so that a load and a store do.
+///
+/// Aligned so that counting doesn't take from other threads the cache line of what lies beside it.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) turns: Counter,
     pub(crate) events: Counter,

@@ -4,13 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
-
+use super::clock::Epoch;
 use super::figures::Counters;
+use super::inbox::{Inbox, Pushed};
 use super::source::{Source, SourceId};
-use super::wake::WakeFlag;
+use super::task::{ContextTask, SourceTask, Task};
 use super::{LoopContext, LoopFigures};
 
 /// A way to reach a loop from any thread; cheap to clone, and it keeps nothing of the loop alive.
@@ -50,7 +49,7 @@ impl LoopHandle {
     /// [`LoopGone`] if the loop has ended; the task is dropped then. A task that was queued while the loop ends is dropped
     /// without being run.
     pub fn post(&self, task: impl FnOnce(&mut LoopContext) + Send + 'static) -> Result<(), LoopGone> {
-        self.submit(Work::Context(Box::new(task)))
+        self.submit(Box::new(ContextTask(task)))
     }
 
     /// Makes [`run`](super::EventLoop::run) return after the turn under way. May be called from any thread, before `run` too:
@@ -58,7 +57,9 @@ impl LoopHandle {
     /// request to quit too.
     pub fn quit(&self) {
         self.shared.quit.store(true, Ordering::Release);
-        self.wake_if_needed();
+        if self.shared.inbox.must_wake() {
+            self.wake();
+        }
     }
 
     /// What the loop has done so far.
@@ -70,7 +71,7 @@ impl LoopHandle {
     /// Whether the loop has not ended yet.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.shared.alive.load(Ordering::Acquire)
+        !self.shared.inbox.is_closed()
     }
 
     /// Whether both reach the same loop.
@@ -91,26 +92,30 @@ impl LoopHandle {
         source: SourceId,
         task: impl FnOnce(&mut dyn Source, &mut LoopContext) + Send + 'static,
     ) -> Result<(), LoopGone> {
-        self.submit(Work::Source(source, Box::new(task)))
+        self.submit(Box::new(SourceTask { source, task }))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.shared.epoch
     }
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }
 
-    fn submit(&self, work: Work) -> Result<(), LoopGone> {
-        if !self.is_alive() {
-            return Err(LoopGone);
+    fn submit(&self, task: Box<dyn Task>) -> Result<(), LoopGone> {
+        match self.shared.inbox.push(task, || self.shared.epoch.elapsed()) {
+            Pushed::Queued => Ok(()),
+            Pushed::MustWake => {
+                self.wake();
+                Ok(())
+            }
+            Pushed::Refused(_) => Err(LoopGone),
         }
-        self.shared.queue.send(Task { posted: Instant::now(), work }).map_err(|_| LoopGone)?;
-        self.wake_if_needed();
-        Ok(())
     }
 
-    fn wake_if_needed(&self) {
-        if self.shared.wake.must_wake()
-            && let Err(error) = self.shared.waker.wake()
-        {
+    fn wake(&self) {
+        if let Err(error) = self.shared.waker.wake() {
             log::error!("loop {}: could not be woken: {error}", self.shared.name);
         }
     }
@@ -190,26 +195,17 @@ impl std::error::Error for LoopGone {}
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) thread: std::thread::ThreadId,
-    pub(super) queue: Sender<Task>,
-    pub(super) wake: WakeFlag,
+    pub(super) inbox: Inbox<Box<dyn Task>>,
     pub(super) waker: mio::Waker,
     pub(super) quit: AtomicBool,
-    pub(super) alive: AtomicBool,
+    /// Where the loop's nanoseconds begin.
+    pub(super) epoch: Epoch,
     pub(super) counters: Counters,
 }
 
-/// Something posted, and when.
-pub(super) struct Task {
-    pub(super) posted: Instant,
-    pub(super) work: Work,
+impl Shared {
+    /// Takes up a request to quit. Writes only if there is one: posters read what lies beside the flag.
+    pub(super) fn take_quit(&self) -> bool {
+        self.quit.load(Ordering::Relaxed) && self.quit.swap(false, Ordering::Acquire)
+    }
 }
-
-type ContextTask = Box<dyn FnOnce(&mut LoopContext) + Send>;
-type SourceTask = Box<dyn FnOnce(&mut dyn Source, &mut LoopContext) + Send>;
-
-pub(super) enum Work {
-    Context(ContextTask),
-    Source(SourceId, SourceTask),
-}
-
-pub(super) type Tasks = Receiver<Task>;

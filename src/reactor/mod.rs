@@ -11,6 +11,7 @@ mod dispatch;
 mod event_loop;
 mod figures;
 mod handle;
+mod inbox;
 mod loop_config;
 mod meter;
 mod pool;
@@ -18,9 +19,9 @@ mod rate_limit;
 #[cfg(feature = "signal")]
 pub mod signal;
 mod source;
+mod task;
 mod timers;
 mod udp;
-mod wake;
 
 pub use channel::{Channel, ChannelId, EventSource};
 pub use context::LoopContext;

@@ -26,7 +26,7 @@ impl EventLoop {
 
     /// Whether a turn would find something to do, timers and descriptors apart.
     pub(crate) fn has_work(&self) -> bool {
-        self.context.has_work() || !self.tasks.is_empty()
+        self.context.has_work() || !self.tasks.is_empty() || !self.shared.inbox.seems_empty()
     }
 
     /// Dispatches an event of a channel that no poller knows. It belongs to the turn that follows.

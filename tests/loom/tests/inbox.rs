@@ -1,21 +1,22 @@
 //! The wake protocol of a loop: whoever posts to a sleeping loop wakes it, and nobody else has to.
 //!
-//! The flag under test is the library's own file. Around it, the parts that the loop really uses are modelled: the queue by a
-//! counter with no more ordering than a queue gives, the poller and its eventfd by a condition variable.
+//! The inbox under test is the library's own file. Around it, the poller and its eventfd are modelled by a condition variable.
 //!
-//! Where the model writes to an atomic from both sides it does so by read-modify-write operations alone: loom doesn't know that
-//! these keep their place in the order of plain writes, and reports executions that the memory model rules out.
+//! Where the model itself writes to an atomic from both sides it does so by read-modify-write operations alone: loom doesn't
+//! know that these keep their place in the order of plain writes, and reports executions that the memory model rules out.
 
 #![cfg(loom)]
 
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-#[path = "../../../src/reactor/wake.rs"]
-mod wake;
+#[path = "../../../src/reactor/inbox.rs"]
+mod inbox;
 
-use wake::WakeFlag;
+use inbox::{Inbox, Pushed};
 
 /// The eventfd and the wait for it: wakes are remembered until the next wait takes them, all at once.
 struct Eventfd {
@@ -44,9 +45,8 @@ impl Eventfd {
 
 /// What a loop and its handles share.
 struct Shared {
-    posted: AtomicUsize,
+    inbox: Inbox<usize>,
     quit: AtomicBool,
-    wake: WakeFlag,
     eventfd: Eventfd,
 }
 
@@ -54,51 +54,48 @@ impl Shared {
     fn new() -> Arc<Self> {
         let eventfd =
             Eventfd { pending: Mutex::new(false), readable: Condvar::new(), writes: Default::default() };
-        Arc::new(Self {
-            posted: AtomicUsize::new(0),
-            quit: AtomicBool::new(false),
-            wake: WakeFlag::new(),
-            eventfd,
-        })
+        Arc::new(Self { inbox: Inbox::new(), quit: AtomicBool::new(false), eventfd })
     }
 
     /// `LoopHandle::post`.
-    fn post(&self) {
-        self.posted.fetch_add(1, Ordering::Release);
-        self.wake_if_needed();
+    fn post(&self, task: usize) {
+        match self.inbox.push(task, || 0) {
+            Pushed::Queued => {}
+            Pushed::MustWake => self.eventfd.write(),
+            Pushed::Refused(_) => panic!("the loop has not ended"),
+        }
     }
 
     /// `LoopHandle::quit`.
     fn quit(&self) {
         self.quit.swap(true, Ordering::Release);
-        self.wake_if_needed();
-    }
-
-    fn wake_if_needed(&self) {
-        if self.wake.must_wake() {
+        if self.inbox.must_wake() {
             self.eventfd.write();
         }
     }
 
-    /// One turn of the loop without deadlines: sleep unless there is something to do.
-    fn turn(&self, done: usize) {
-        self.wake.announce_sleep();
-        let must_not_block = self.posted.load(Ordering::Acquire) > done || self.quit.load(Ordering::Acquire);
-        if !must_not_block {
+    /// One turn of the loop without deadlines: sleep unless there is something to do, then run what is there. Answers the tasks
+    /// that ran.
+    fn turn(&self) -> VecDeque<usize> {
+        if self.inbox.fall_asleep(|| self.quit.load(Ordering::Acquire)) {
             self.eventfd.wait();
+            self.inbox.awake();
         }
-        self.wake.awake();
+        let mut batch = VecDeque::new();
+        if !self.inbox.seems_empty() {
+            self.inbox.take(&mut batch);
+        }
+        batch
     }
 
-    /// Turns until so many tasks have run. Answers how many turns that took.
-    fn run_tasks(&self, tasks: usize) -> usize {
-        let (mut done, mut turns) = (0, 0);
-        while done < tasks {
-            self.turn(done);
-            done = self.posted.load(Ordering::Acquire);
+    /// Turns until so many tasks have run. Answers them, and how many turns that took.
+    fn run_tasks(&self, tasks: usize) -> (Vec<usize>, usize) {
+        let (mut done, mut turns) = (Vec::new(), 0);
+        while done.len() < tasks {
+            done.extend(self.turn());
             turns += 1;
         }
-        turns
+        (done, turns)
     }
 }
 
@@ -114,12 +111,14 @@ fn no_post_is_missed_and_none_wakes_more_than_once() {
     check(4, || {
         let shared = Shared::new();
         let posters: Vec<_> = (0..2)
-            .map(|_| {
+            .map(|poster| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.post())
+                thread::spawn(move || shared.post(poster))
             })
             .collect();
-        let turns = shared.run_tasks(2);
+        let (mut done, turns) = shared.run_tasks(2);
+        done.sort_unstable();
+        assert_eq!(done, [0, 1]);
         for poster in posters {
             poster.join().unwrap();
         }
@@ -129,17 +128,18 @@ fn no_post_is_missed_and_none_wakes_more_than_once() {
 }
 
 #[test]
-fn posts_of_one_thread_are_not_missed_while_the_loop_falls_asleep_between_them() {
+fn posts_of_one_thread_are_run_in_their_order_while_the_loop_falls_asleep_between_them() {
     loom::model(|| {
         let shared = Shared::new();
         let poster = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                shared.post();
-                shared.post();
+                shared.post(1);
+                shared.post(2);
+                shared.post(3);
             })
         };
-        shared.run_tasks(2);
+        assert_eq!(shared.run_tasks(3).0, [1, 2, 3]);
         poster.join().unwrap();
     });
 }
@@ -149,13 +149,13 @@ fn a_burst_of_posts_wakes_a_sleeping_loop_exactly_once() {
     check(4, || {
         let shared = Shared::new();
         // The loop is about to block, and has found nothing to do.
-        shared.wake.announce_sleep();
+        assert!(shared.inbox.fall_asleep(|| false));
         let posters: Vec<_> = (0..2)
             .map(|_| {
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
-                    shared.post();
-                    shared.post();
+                    shared.post(1);
+                    shared.post(2);
                 })
             })
             .collect();
@@ -173,13 +173,27 @@ fn posts_to_a_loop_that_is_awake_wake_nobody() {
         let shared = Shared::new();
         let post = || {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || shared.post()).join().unwrap();
+            thread::spawn(move || shared.post(1)).join().unwrap();
         };
         // Before the first turn, and after one that had no need to sleep.
         post();
-        assert_eq!(shared.run_tasks(1), 1);
+        assert_eq!(shared.run_tasks(1), (vec![1], 1));
         post();
         assert_eq!(shared.eventfd.writes.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_loop_that_another_event_has_woken_is_not_woken_by_a_post() {
+    loom::model(|| {
+        let shared = Shared::new();
+        assert!(shared.inbox.fall_asleep(|| false));
+        shared.inbox.awake();
+        let poster = Arc::clone(&shared);
+        thread::spawn(move || poster.post(1)).join().unwrap();
+        assert_eq!(shared.eventfd.writes.load(Ordering::Relaxed), 0);
+        // The task is found before the next sleep.
+        assert_eq!(shared.run_tasks(1), (vec![1], 1));
     });
 }
 
@@ -189,15 +203,15 @@ fn a_request_to_quit_is_not_missed_be_there_posts_or_not() {
         let shared = Shared::new();
         let (quitter, poster) = (Arc::clone(&shared), Arc::clone(&shared));
         let quitter = thread::spawn(move || quitter.quit());
-        let poster = thread::spawn(move || poster.post());
+        let poster = thread::spawn(move || poster.post(1));
         let mut done = 0;
         while !shared.quit.swap(false, Ordering::Acquire) {
-            shared.turn(done);
-            done = shared.posted.load(Ordering::Acquire);
+            done += shared.turn().len();
         }
         quitter.join().unwrap();
         poster.join().unwrap();
-        assert!(shared.posted.load(Ordering::Relaxed) == 1 && !shared.quit.load(Ordering::Relaxed));
+        let left = shared.inbox.close().count();
+        assert!(done + left == 1 && !shared.quit.load(Ordering::Relaxed));
     });
 }
 
@@ -208,18 +222,39 @@ fn a_wake_that_comes_late_costs_a_turn_and_nothing_else() {
         let poster = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                shared.post();
+                shared.post(1);
                 shared.quit();
             })
         };
-        let mut done = 0;
         let mut turns = 0;
         while !shared.quit.swap(false, Ordering::Acquire) {
-            shared.turn(done);
-            done = shared.posted.load(Ordering::Acquire);
+            shared.turn();
             turns += 1;
         }
         poster.join().unwrap();
         assert!(turns <= 3, "{turns} turns for two events");
+    });
+}
+
+#[test]
+fn a_post_that_crosses_the_end_is_given_back_to_one_side() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let poster = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let refused = |task| shared.inbox.push(task, || 0) == Pushed::Refused(task);
+                (refused(1), refused(2))
+            })
+        };
+        let left: Vec<_> = shared.inbox.close().collect();
+        let refused = poster.join().unwrap();
+        assert!(shared.inbox.is_closed() && shared.inbox.seems_empty());
+        match refused {
+            (true, true) => assert_eq!(left, []),
+            (false, true) => assert_eq!(left, [1]),
+            (false, false) => assert_eq!(left, [1, 2]),
+            (true, false) => panic!("accepted after the end"),
+        }
     });
 }
