@@ -176,25 +176,6 @@ fn a_cancelled_timer_drops_its_task_at_once() {
 }
 
 #[test]
-fn another_thread_cancels_by_posting() {
-    let mut event_loop = EventLoop::new().unwrap();
-    let timer = event_loop.context().run_after(Duration::from_millis(1), |_| panic!("it was cancelled"));
-    let handle = event_loop.handle();
-    let cancelled = std::thread::spawn(move || {
-        handle
-            .post(move |cx| {
-                // Whether or not it was first, it happens once.
-                cx.cancel(timer);
-                assert!(!cx.cancel(timer));
-                cx.quit();
-            })
-            .unwrap();
-    });
-    cancelled.join().unwrap();
-    run(&mut event_loop);
-}
-
-#[test]
 fn a_repeating_timer_can_cancel_itself_and_then_is_over() {
     let mut event_loop = EventLoop::new().unwrap();
     let calls = Rc::new(Cell::new(0));

@@ -14,6 +14,7 @@ use super::channel::{Channels, Flags, OWN_DESCRIPTOR, Registered};
 use super::clock::Clock;
 use super::rate_limit::RateLimit;
 use super::source::{Source, SourceId, SourceIds};
+use super::timer_task::TimerTask;
 use super::timers::{TimerId, TimerQueue};
 use super::{Channel, ChannelId, EventSource, HandlerHandle, LoopHandle};
 use crate::Upper;
@@ -82,12 +83,12 @@ impl LoopContext {
     /// Runs `task` once, `delay` from the loop's time on: never early, and timers of equal deadline in the order in which they
     /// were set. A delay of zero is the next turn.
     pub fn run_after(&mut self, delay: Duration, task: impl FnOnce(&mut LoopContext) + 'static) -> TimerId {
-        self.set_timer(self.clock.after(delay), TimerTask::Once(Box::new(task)))
+        self.set_timer(self.clock.after(delay), TimerTask::once(task))
     }
 
     /// Runs `task` once, at `time` or as soon as possible afterwards.
     pub fn run_at(&mut self, time: Instant, task: impl FnOnce(&mut LoopContext) + 'static) -> TimerId {
-        self.set_timer(self.clock.nanos_of(time), TimerTask::Once(Box::new(task)))
+        self.set_timer(self.clock.nanos_of(time), TimerTask::once(task))
     }
 
     /// Runs `task` again and again, the first time `period` from the loop's time on.
@@ -112,8 +113,7 @@ impl LoopContext {
     /// ```
     pub fn run_every(&mut self, period: Duration, task: impl FnMut(&mut LoopContext) + 'static) -> TimerId {
         let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let task = TimerTask::Every { period: nanos, task: Box::new(task) };
-        self.set_timer(self.clock.after(period), task)
+        self.set_timer(self.clock.after(period), TimerTask::every(nanos, task))
     }
 
     /// Cancels a timer. It doesn't fire any more, even if it is due in this very turn. `false` if it has fired already, or was
@@ -430,13 +430,6 @@ impl Parts<'_> {
 }
 
 pub(super) type LocalTask = Box<dyn FnOnce(&mut LoopContext)>;
-
-/// What a timer does when it is due.
-pub(crate) enum TimerTask {
-    Once(LocalTask),
-    Every { period: u64, task: Box<dyn FnMut(&mut LoopContext)> },
-    Source { source: u32, key: u32 },
-}
 
 #[inline]
 fn downcast<T: 'static>(value: &mut Box<dyn Any>) -> &mut T {

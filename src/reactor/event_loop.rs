@@ -18,7 +18,6 @@ use rustix::time::{
 
 use super::channel::TakenUp;
 use super::clock::Epoch;
-use super::context::TimerTask;
 use super::dispatch::{call, call_ready, contain, settle};
 use super::figures::Counters;
 use super::handle::Shared;
@@ -26,6 +25,7 @@ use super::inbox::Inbox;
 use super::meter::Meter;
 use super::source::Sources;
 use super::task::Task;
+use super::timer_task::TimerTask;
 use super::timers::TimerId;
 use super::{ChannelId, Flags, LoopConfig, LoopContext, LoopHandle};
 use crate::buffer::Buffer;
@@ -343,13 +343,14 @@ impl EventLoop {
                 context.timers.finish(id);
                 contain(context, "timer", |context| task(context));
             }
-            TimerTask::Every { period, mut task } => {
-                if contain(context, "repeating timer", |context| task(context)) {
+            TimerTask::Every(mut task) => {
+                if contain(context, "repeating timer", |context| task.run(context)) {
+                    let period = task.period();
                     let now = context.clock.nanos();
                     let missed = now.saturating_sub(deadline) / period;
                     let next = deadline.saturating_add(period.saturating_mul(missed.saturating_add(1)));
                     // An error hands back the task of a timer that has been cancelled while it ran.
-                    if let Err(ended) = context.timers.reinsert(id, next, TimerTask::Every { period, task }) {
+                    if let Err(ended) = context.timers.reinsert(id, next, TimerTask::Every(task)) {
                         contain(context, "destructor", |_| drop(ended));
                     }
                 } else {

@@ -20,6 +20,7 @@ mod rate_limit;
 pub mod signal;
 mod source;
 mod task;
+mod timer_task;
 mod timers;
 mod udp;
 

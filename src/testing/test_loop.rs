@@ -87,6 +87,10 @@ impl<H: Handler> TestLoop<H> {
     }
 
     /// Connects a peer by TCP, under an address made up for it, and calls `on_connect`.
+    ///
+    /// # Panics
+    ///
+    /// As [`turn`](Self::turn); so do the other two.
     pub fn connect(&mut self) -> Peer {
         let port = 49152 | self.connected;
         self.connect_from(Address::Inet(SocketAddr::from(([192, 0, 2, 1], port))))
@@ -203,10 +207,6 @@ impl<H: Handler> TestLoop<H> {
     }
 
     /// The handler, to look at it and to change it.
-    ///
-    /// # Panics
-    ///
-    /// Never while the loop is there, which has the handler for as long.
     pub fn handler(&mut self) -> &mut H {
         match self.event_loop.source_mut::<TestSource<H>>(self.source) {
             Some(source) => &mut source.group.handler,
@@ -259,7 +259,7 @@ struct Verdict {
 
 impl Verdict {
     fn check(&self) {
-        if !self.allowed && self.handle.figures().panics > 0 {
+        if !self.allowed && self.handle.counters().panics.value() > 0 {
             panic!("a callback panicked, with the message above");
         }
     }

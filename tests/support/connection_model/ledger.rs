@@ -49,6 +49,8 @@ pub(super) struct Record {
     pub(super) read_closed: bool,
     /// The user has asked for an end, in whatever way.
     pub(super) asked_to_close: bool,
+    /// It is to be closed at a certain time.
+    pub(super) has_close_time: bool,
     /// A callback of it has panicked.
     pub(super) panicked: bool,
     /// It is over. How many bytes have reached the kernel by then.
@@ -131,6 +133,7 @@ impl Record {
             is_above_high: false,
             read_closed: false,
             asked_to_close: false,
+            has_close_time: false,
             panicked: false,
             closed: None,
             timers: BTreeMap::new(),
@@ -163,14 +166,19 @@ impl Record {
         let config = conn.config();
         let stats = conn.stats();
         let discarded = stats.bytes_discarded;
+        let stuck = now.duration_since(stats.last_sent);
         let silence = now.duration_since(stats.last_received.max(stats.last_sent));
         let plausible = match reason {
             CloseReason::Local => self.asked_to_close || self.peer_ended,
             CloseReason::Peer => self.peer_ended && discarded == 0,
             CloseReason::Reset => self.broken,
             CloseReason::TimedOut(Deadline::Idle) => config.idle.is_some_and(|idle| silence >= idle),
-            CloseReason::TimedOut(Deadline::WriteStall) => config.write_stall.is_some(),
-            CloseReason::TimedOut(Deadline::Linger) => self.asked_to_close || self.peer_ended || stops,
+            CloseReason::TimedOut(Deadline::WriteStall) => {
+                config.write_stall.is_some_and(|stall| stuck >= stall)
+            }
+            CloseReason::TimedOut(Deadline::Linger) => {
+                (self.asked_to_close || stops) && (self.has_close_time || stuck >= config.linger)
+            }
             CloseReason::TimedOut(Deadline::Transport) => self.broken,
             CloseReason::SlowConsumer | CloseReason::Protocol(_) => true,
             CloseReason::HandlerPanicked => self.panicked,

@@ -214,7 +214,10 @@ pub(super) fn perform(ledger: &Rc<RefCell<Ledger>>, index: usize, conn: &mut Tcp
             conn.force_close();
             assert_eq!(conn.state(), ConnectionState::Disconnected);
         }
-        Act::CloseAfter(time) => conn.close_after(*time),
+        Act::CloseAfter(time) => {
+            ledger.borrow_mut().records[index].has_close_time = true;
+            conn.close_after(*time);
+        }
         Act::CloseWhenSilent(time) => conn.close_when_silent(*time),
         Act::Pause => conn.pause_reading(),
         Act::Resume => {
