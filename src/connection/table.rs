@@ -131,6 +131,14 @@ impl Table {
 
     #[inline(never)]
     fn send_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
+        if Self::of(context).entries[key as usize].core.append(bytes) {
+            return Ok(());
+        }
+        Self::send_first_slice(context, key, bytes)
+    }
+
+    #[inline(never)]
+    fn send_first_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
         Self::send_any(context, key, bytes)
     }
 

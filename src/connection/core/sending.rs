@@ -12,6 +12,23 @@ use crate::connection::transport::Transport;
 use crate::connection::{CloseReason, SendError};
 
 impl Core {
+    /// Puts bytes behind others that wait for the end of the batch. Answers whether that is all there is to be done about them.
+    #[inline]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        let Some(queue) = &mut self.output else { return false };
+        let waiting = queue.len() + bytes.len();
+        if self.flags & (CLOSING | ENDED | SHUT_DOWN | WRITE_FAILED | BLOCKED) != 0
+            || waiting >= self.config.defer_output
+            || waiting > self.config.hard_cap
+            || bytes.is_empty()
+        {
+            return false;
+        }
+        queue.push_slice(bytes);
+        self.sends += 1;
+        true
+    }
+
     /// Accepts output, or refuses it.
     #[inline(always)]
     pub(crate) fn send<'o>(
