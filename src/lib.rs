@@ -85,6 +85,7 @@
 
 pub mod buffer;
 pub mod connection;
+mod growth;
 pub mod reactor;
 pub mod socket;
 pub mod testing;

@@ -117,14 +117,8 @@ pub(crate) struct Core {
     config: Rc<ConnectionConfig>,
     /// Since when the kernel has taken nothing of what is pending.
     stalled_since: u64,
-    /// Since when the output has been above the high-water mark.
-    high_since: u64,
-    /// When a closing connection is closed by force.
-    close_by: u64,
     /// Since when the connection is closing, or, before that, reset while it was paused.
     lingers_since: u64,
-    /// After what silence a stopping connection closes, in nanoseconds.
-    silence: u64,
     pub(crate) created: u64,
     pub(crate) last_received: u64,
     pub(crate) last_sent: u64,
@@ -132,7 +126,23 @@ pub(crate) struct Core {
     pub(crate) bytes_out: u64,
     pub(crate) reads: u64,
     pub(crate) sends: u64,
-    pub(crate) bytes_discarded: u64,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few connections ever need.
+#[derive(Clone, Debug)]
+struct Seldom {
+    /// Since when the output has been above the high-water mark.
+    high_since: u64,
+    /// When a closing connection is closed by force.
+    close_by: u64,
+    /// After what silence a stopping connection closes, in nanoseconds.
+    silence: u64,
+    bytes_discarded: u64,
+}
+
+impl Seldom {
+    const NONE: Self = Self { high_since: NEVER, close_by: NEVER, silence: NEVER, bytes_discarded: 0 };
 }
 
 impl Core {
@@ -146,10 +156,7 @@ impl Core {
             packets: None,
             config,
             stalled_since: NEVER,
-            high_since: NEVER,
-            close_by: NEVER,
             lingers_since: NEVER,
-            silence: NEVER,
             created: now,
             last_received: now,
             last_sent: now,
@@ -157,8 +164,20 @@ impl Core {
             bytes_out: 0,
             reads: 0,
             sends: 0,
-            bytes_discarded: 0,
+            seldom: None,
         }
+    }
+
+    fn seldom(&self) -> &Seldom {
+        self.seldom.as_deref().unwrap_or(&Seldom::NONE)
+    }
+
+    fn seldom_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_with(|| Box::new(Seldom::NONE))
+    }
+
+    pub(crate) fn bytes_discarded(&self) -> u64 {
+        self.seldom().bytes_discarded
     }
 
     pub(crate) fn state(&self) -> ConnectionState {

@@ -12,6 +12,7 @@ use super::table::{Input, Table};
 use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, ConnectionId, Handler, TcpConnection};
 use crate::buffer::Buffer;
+use crate::growth::make_room;
 use crate::reactor::{Flags, LoopContext, Ready, TimerId};
 use crate::socket::Address;
 
@@ -91,6 +92,7 @@ impl<H: Handler> Group<H> {
         }
         let state = self.handler.on_connect(&mut TcpConnection::new(context, key));
         self.running = NOBODY;
+        make_room(&mut self.members);
         let member = self.members.insert(Member { key, state }) as u32;
         Table::of(context).entry_mut(key).member = member;
     }

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::transport::Wire;
 use super::{CloseReason, ConnectionConfig, SendError};
 use crate::buffer::Buffer;
+use crate::growth::make_room;
 use crate::reactor::{ChannelId, Flags, LoopContext, Parts, Ready, TimerId};
 use crate::socket::Address;
 
@@ -436,6 +437,7 @@ impl Table {
             in_flush_list: false,
             waits_for_writable: false,
         };
+        make_room(&mut table.entries);
         table.entries.insert(entry);
         context.channel_set(channel, Flags::HANDS_OVER, true);
         context.with_table(|table, parts| table.follow_up(key, parts));

@@ -263,7 +263,7 @@ impl<'a> TcpConnection<'a> {
             bytes_out: core.bytes_out,
             reads: core.reads,
             sends: core.sends,
-            bytes_discarded: core.bytes_discarded,
+            bytes_discarded: core.bytes_discarded(),
             bytes_pending: core.pending(),
             bytes_unread: core.input.as_ref().map_or(0, |input| input.readable()),
             created: clock.instant_of(core.created),

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::LoopContext;
 use super::source::Source;
 use crate::buffer::Buffer;
+use crate::growth::make_room;
 
 /// User code that is driven by the readiness of a descriptor: see [`LoopContext::register`].
 ///
@@ -335,6 +336,7 @@ impl Channels {
         // Generation 0 belongs to the loop's own tokens.
         self.next_generation = self.next_generation.checked_add(1).unwrap_or(1);
         let generation = self.next_generation;
+        make_room(&mut self.slots);
         let index = self.slots.insert(Slot { generation, source, key, descriptor, flags: Flags::READING });
         ChannelId::new(index, generation)
     }

@@ -15,10 +15,10 @@ impl Core {
     pub(crate) fn next_deadline(&self) -> u64 {
         let silent_since = self.silent_since();
         [
-            self.close_by,
+            self.seldom().close_by,
             self.linger_until(),
             after(self.stalled_since, self.config.write_stall.map(nanos)),
-            after(self.high_since, self.config.slow_consumer.map(nanos)),
+            after(self.seldom().high_since, self.config.slow_consumer.map(nanos)),
             after(silent_since, self.idle_time()),
             after(silent_since, self.silence_time()),
         ]
@@ -32,7 +32,7 @@ impl Core {
             return Expired::Nothing;
         }
         let lingered = self.linger_until() <= now;
-        if self.close_by <= now || (lingered && self.has(CLOSING)) {
+        if self.seldom().close_by <= now || (lingered && self.has(CLOSING)) {
             let lingers = self.has_pending();
             let reason =
                 if lingers { CloseReason::TimedOut(Deadline::Linger) } else { self.peaceful_reason() };
@@ -47,7 +47,7 @@ impl Core {
             self.end(CloseReason::TimedOut(Deadline::WriteStall));
             return Expired::Changed;
         }
-        if after(self.high_since, self.config.slow_consumer.map(nanos)) <= now {
+        if after(self.seldom().high_since, self.config.slow_consumer.map(nanos)) <= now {
             self.end(CloseReason::SlowConsumer);
             return Expired::Changed;
         }
@@ -86,7 +86,7 @@ impl Core {
     }
 
     fn silence_time(&self) -> Option<u64> {
-        (self.silence != NEVER && !self.has(CLOSING)).then_some(self.silence)
+        Some(self.seldom().silence).filter(|&silence| silence != NEVER && !self.has(CLOSING))
     }
 }
 

@@ -24,12 +24,13 @@ impl Core {
     /// Shut down now, and closed by force after `delay` nanoseconds.
     pub(crate) fn close_by(&mut self, deadline: u64) {
         self.shut_down();
-        self.close_by = self.close_by.min(deadline);
+        let close_by = &mut self.seldom_mut().close_by;
+        *close_by = deadline.min(*close_by);
         self.set(DEADLINE_CHANGED, true);
     }
 
     pub(crate) fn close_when_silent(&mut self, silence: u64) {
-        self.silence = silence;
+        self.seldom_mut().silence = silence;
         self.set(DEADLINE_CHANGED, true);
     }
 

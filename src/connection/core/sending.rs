@@ -237,7 +237,7 @@ impl Core {
         }
         if self.has(ABOVE_HIGH) && self.pending() <= self.config.low_water {
             self.set(ABOVE_HIGH, false);
-            self.high_since = NEVER;
+            self.seldom_mut().high_since = NEVER;
             self.mark_crossing(Due::LOW_WATER, Due::HIGH_WATER);
         }
         if !self.has_pending() {
@@ -342,7 +342,7 @@ impl Core {
     fn check_high_water(&mut self, now: u64) {
         if !self.has(ABOVE_HIGH) && self.pending() > self.config.high_water {
             self.set(ABOVE_HIGH | DEADLINE_CHANGED, true);
-            self.high_since = now;
+            self.seldom_mut().high_since = now;
             self.mark_crossing(Due::HIGH_WATER, Due::LOW_WATER);
         }
     }
@@ -359,9 +359,14 @@ impl Core {
     pub(super) fn discard_output(&mut self) {
         let discarded = self.output.take().map_or(0, |queue| queue.len());
         let in_packets = self.packets.take().map_or(0, |queue| queue.len());
-        self.bytes_discarded += (discarded + in_packets) as u64;
+        let discarded = (discarded + in_packets) as u64;
+        if discarded > 0 {
+            self.seldom_mut().bytes_discarded += discarded;
+        }
+        if let Some(seldom) = &mut self.seldom {
+            seldom.high_since = NEVER;
+        }
         self.stalled_since = NEVER;
-        self.high_since = NEVER;
     }
 }
 

@@ -137,7 +137,7 @@ fn the_hard_cap_ends_the_connection() {
     assert_eq!(core.send(&script, &mut lender, "1", 1), Sent::Refused(SendError::Full));
     assert_eq!(dues(&mut core), [Due::CLOSE]);
     assert!(matches!(core.take_reason(), CloseReason::SlowConsumer));
-    assert_eq!(core.bytes_discarded, 10);
+    assert_eq!(core.bytes_discarded(), 10);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn output_left_at_the_linger_deadline_is_the_reason() {
     core.flush(&script, &mut lender, 0);
     core.expire(core.next_deadline());
     assert!(matches!(core.take_reason(), CloseReason::TimedOut(Deadline::Linger)));
-    assert_eq!(core.bytes_discarded, 11);
+    assert_eq!(core.bytes_discarded(), 11);
 }
 
 #[test]
