@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use campana::{Buffer, EventLoop, LoopHandle, ServerHandle, TcpServer};
+use bytes::Bytes;
+use campana::testing::TestLoop;
+use campana::{Buffer, EventLoop, Handler, LoopHandle, Output, ServerHandle, TcpConnection, TcpServer};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 fn buffer(c: &mut Criterion) {
@@ -41,6 +43,54 @@ fn buffer(c: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
+    group.finish();
+}
+
+/// Does nothing; what is sent comes from outside.
+struct Silent;
+
+impl Handler for Silent {
+    type State = ();
+
+    fn on_connect(&mut self, _: &mut TcpConnection<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut TcpConnection<'_>, input: &mut Buffer) {
+        input.retrieve_all();
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        false
+    }
+}
+
+/// Sends that wait for a peer, and leave in parts: without system calls, so that only the queue is measured.
+fn output_queue(c: &mut Criterion) {
+    let mut group = c.benchmark_group("output queue");
+    let mut test = TestLoop::new(Silent);
+    let peer = test.connect();
+    let shared = Bytes::from(vec![7; 1024]);
+    let kinds: [(&str, Output<'_>); 2] = [
+        ("a hundred copied sends of 64 bytes", Output::Slice(&[7; 64])),
+        ("a hundred shared sends of 1 KiB", Output::Shared(shared)),
+    ];
+    group.throughput(Throughput::Elements(100));
+    for (name, output) in kinds {
+        let length = output.len() * 100;
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                peer.set_window(0);
+                let mut conn = test.connection(peer.id()).expect("the connection");
+                for _ in 0..100 {
+                    conn.send(output.clone()).expect("room");
+                }
+                for _ in 0..4 {
+                    peer.set_window(length / 4);
+                    test.turn();
+                }
+                assert_eq!(black_box(peer.receive()).len(), length);
+            });
+        });
+    }
     group.finish();
 }
 
@@ -169,5 +219,5 @@ fn stop(thread: JoinHandle<()>, handle: &LoopHandle) {
     thread.join().expect("the loop ends");
 }
 
-criterion_group!(benches, buffer, timers, posts, echo, fan_out);
+criterion_group!(benches, buffer, output_queue, timers, posts, echo, fan_out);
 criterion_main!(benches);

@@ -101,8 +101,8 @@ fn skip(client: &mut TcpStream, mut bytes: usize) {
 fn messages_allocate_nothing_idle_connections_own_no_buffers_and_bursts_are_given_back() {
     messages_allocate_nothing();
     // Bytes of user-space memory for each connection, without and with a timer for its deadline.
-    idle_connections_own_no_buffers(None, 320.0);
-    idle_connections_own_no_buffers(IDLE, 384.0);
+    idle_connections_own_no_buffers(None, 304.0);
+    idle_connections_own_no_buffers(IDLE, 356.0);
     bursts_are_given_back();
 }
 
