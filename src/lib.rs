@@ -79,7 +79,7 @@
 //! # More to read
 //!
 //! In the directory `docs` of the package: a guide, how to port a server from muduo name by name, what those who run servers
-//! need to know, and the architecture.
+//! need to know, what can go wrong and which tests show what follows, the architecture, and benchmarks.
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 

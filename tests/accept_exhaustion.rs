@@ -2,30 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use campana::TcpServer;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+#[path = "support/descriptor_limit.rs"]
+mod descriptor_limit;
 #[path = "support/server.rs"]
 mod server;
 
+use descriptor_limit::{exhaust_descriptors, raise_limit};
 use server::{Moment, PATIENCE, Server, open_descriptors, read_exact, wait_until};
 
 const WAITING: usize = 3;
-
-/// Lets the process open no descriptor more: none below the lowest free number, which is the limit, is free.
-fn exhaust_descriptors() {
-    let lowest_free = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(lowest_free as u64), maximum }).unwrap();
-}
-
-fn raise_limit() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-}
 
 /// A socket that is to connect later, when no more can be made.
 fn unconnected() -> socket2::Socket {

@@ -2,15 +2,16 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use campana::TcpServer;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+#[path = "support/descriptor_limit.rs"]
+mod descriptor_limit;
 #[path = "support/server.rs"]
 mod server;
 
+use descriptor_limit::{exhaust_descriptors, raise_limit};
 use server::{PATIENCE, Server, echo, is_served, wait_until};
 
 fn unconnected() -> socket2::Socket {
@@ -20,24 +21,17 @@ fn unconnected() -> socket2::Socket {
 /// Lets the process open no descriptor more, and connects a socket that was made before.
 fn connect_when_exhausted(server: &Server) -> TcpStream {
     let socket = unconnected();
-    let lowest_free = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
-    set_limit(lowest_free as u64);
+    exhaust_descriptors();
     socket.connect(&server.address().into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-fn set_limit(descriptors: u64) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
-}
-
 #[test]
 fn those_who_come_at_a_second_exhaustion_are_left_waiting_for_as_long_as_at_the_first() {
     let shed_after = Duration::from_millis(800);
     let server = Server::of(TcpServer::bind("127.0.0.1:0").unwrap().shed_after(shed_after), echo);
-    let enough = getrlimit(Resource::Nofile).current.unwrap();
     for round in 1..=2 {
         let began = Instant::now();
         let mut refused = connect_when_exhausted(&server);
@@ -49,7 +43,7 @@ fn those_who_come_at_a_second_exhaustion_are_left_waiting_for_as_long_as_at_the_
         );
         wait_until("the count", || server.handle.figures().shed == round);
         // Nobody comes before descriptors are there again, which only a retry can notice; it is the loop's one timer.
-        set_limit(enough);
+        raise_limit();
         wait_until("the last retry", || server.running.figures().timers_pending == 0);
     }
     let mut client = server.connect();

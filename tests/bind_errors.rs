@@ -2,21 +2,17 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use campana::TcpServer;
 use campana::socket::ListenOptions;
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/server.rs"]
 mod server;
 
+use alone::one_at_a_time;
 use server::{PATIENCE, Server, connect, echo, is_served, open_descriptors, read_to_end, wait_until};
-
-/// The count of descriptors is the whole process's.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[test]
 fn an_address_that_cannot_be_had_is_an_error_that_names_it_and_costs_no_descriptor() {

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use campana::socket::SocketOptions;
 use campana::{ClientHandle, TcpClient};
 
 #[path = "support/connecting.rs"]
@@ -16,7 +15,7 @@ mod connecting;
 #[path = "support/server.rs"]
 mod server;
 
-use connecting::{backoff, hanging, nobody, start};
+use connecting::{backoff, nobody, start};
 use server::{Log, Moment, PATIENCE, Recorder, Running, Server, half_close, read_exact, read_to_end};
 
 #[test]
@@ -45,58 +44,6 @@ fn a_connection_is_used_and_closed_and_that_is_the_end_of_the_client() {
     log.assert_whole_lives(1);
     server.log.wait_closed();
     server.end(1);
-}
-
-#[test]
-fn a_refused_connection_is_told_once_and_is_the_end() {
-    let address = nobody();
-    let (running, handle, log) = start(TcpClient::new(address).unwrap(), Moment::usual);
-    assert!(handle.wait_stopped(PATIENCE));
-    running.stop();
-    assert_eq!(log.lines(), ["ConnectFailed(connection refused: nobody listens there, false)"]);
-}
-
-#[test]
-fn a_unix_address_without_a_listener_is_refused_too() {
-    for address in ["unix:@campana-client-nobody", "unix:/nowhere/at/all", "seqpacket:@campana-client-nobody"]
-    {
-        let (running, handle, log) = start(TcpClient::new(address).unwrap(), Moment::usual);
-        assert!(handle.wait_stopped(PATIENCE), "{address}");
-        running.stop();
-        assert_eq!(log.lines().len(), 1, "{:?}", log.lines());
-        assert!(log.lines()[0].starts_with("ConnectFailed"));
-    }
-}
-
-#[test]
-fn a_hanging_connect_ends_at_its_deadline() {
-    let (listener, fillers) = hanging();
-    let timeout = Duration::from_millis(200);
-    let client = TcpClient::new(listener.local_addr().unwrap()).unwrap().connect_timeout(timeout);
-    let began = Instant::now();
-    let (running, handle, log) = start(client, Moment::usual);
-    assert!(handle.wait_stopped(PATIENCE));
-    assert!(began.elapsed() >= timeout);
-    assert!(began.elapsed() < Duration::from_secs(5));
-    let turns = running.figures().turns;
-    assert!(turns <= 20, "{turns} turns for one attempt");
-    running.stop();
-    assert_eq!(log.lines(), ["ConnectFailed(connecting took too long, false)"]);
-    drop((listener, fillers));
-}
-
-#[test]
-fn a_socket_that_connects_to_itself_is_a_failure() {
-    // A port from the range that connecting chooses from, and on which nobody listens.
-    let address = nobody();
-    let options = SocketOptions::new().local_address(address);
-    let client = TcpClient::new(address).unwrap().configure(|config| config.socket = options);
-    let (running, handle, log) = start(client, Moment::usual);
-    assert!(handle.wait_stopped(PATIENCE));
-    running.stop();
-    assert_eq!(log.ids().len(), 0, "{:?}", log.lines());
-    assert_eq!(log.lines().len(), 1);
-    assert!(log.lines()[0].contains("connected to itself"), "{:?}", log.lines());
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! Clients that are started and stopped in great numbers, at every moment of their lives, leave nothing behind.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use campana::connection::{Backoff, Callbacks, ClientHandle, ConnectError};
+use campana::connection::{Backoff, Callbacks, ClientHandle};
 use campana::reactor::LoopPool;
-use campana::socket::SocketOptions;
 use campana::{EventLoop, TcpClient, TcpServer};
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/patience.rs"]
 mod patience;
 
+use alone::one_at_a_time;
 use patience::{PATIENCE, wait_until};
-
-/// Some of the tests count the sockets of the process, which is one for all.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How many sockets this process has. Loops have other descriptors, some of which they make when they first need them.
 fn sockets() -> usize {
@@ -44,7 +41,7 @@ fn start(pool: &LoopPool, client: TcpClient) -> ClientHandle<Callbacks> {
 
 #[test]
 fn clients_stopped_at_any_moment_end_and_leave_no_socket_channel_or_timer() {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = one_at_a_time();
     let base = EventLoop::new().unwrap();
     let servers = LoopPool::new(&base.handle(), 1).unwrap();
     let clients = LoopPool::new(&base.handle(), 2).unwrap();
@@ -115,7 +112,7 @@ fn clients_stopped_at_any_moment_end_and_leave_no_socket_channel_or_timer() {
 
 #[test]
 fn dropping_a_pool_ends_its_clients_whatever_they_are_about() {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = one_at_a_time();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let live = listener.local_addr().unwrap();
     let dead: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -138,58 +135,9 @@ fn dropping_a_pool_ends_its_clients_whatever_they_are_about() {
     wait_until("all sockets to be closed", || sockets() <= before);
 }
 
-/// Runs one client to its end. Answers how it failed to connect.
-fn failure_of(client: TcpClient) -> Option<String> {
-    let mut event_loop = EventLoop::new().unwrap();
-    let failure = Arc::new(Mutex::new(None));
-    let noted = Arc::clone(&failure);
-    client
-        .on_connect(|conn| conn.context().quit())
-        .on_connect_failed(move |context, error: &ConnectError, retry| {
-            assert_eq!(retry, None);
-            *noted.lock().unwrap() = Some(error.to_string());
-            context.quit();
-        })
-        .start(&mut event_loop);
-    event_loop.context().run_after(PATIENCE, |context| context.quit());
-    event_loop.run().unwrap();
-    failure.lock().unwrap().take()
-}
-
-#[test]
-fn a_connection_of_a_socket_to_itself_is_a_failure() {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = TcpClient::new(port).unwrap();
-    let client = client.configure(|config| config.socket = SocketOptions::new().local_address(port));
-    let failure = failure_of(client).expect("it fails");
-    assert!(failure.contains("connected to itself"), "{failure}");
-}
-
-#[test]
-fn a_unix_backlog_that_stays_full_is_a_time_out_and_one_that_empties_is_not() {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = format!("backlog-{}", std::process::id());
-    let address = UnixAddress::from_abstract_name(&name).unwrap();
-    let listener = UnixListener::bind_addr(&address).unwrap();
-    rustix::net::listen(&listener, 0).unwrap();
-    let _first = UnixStream::connect_addr(&address).unwrap();
-    let client = TcpClient::new(format!("unix:@{name}")).unwrap();
-    let failure = failure_of(client.clone().connect_timeout(Duration::from_millis(50))).expect("it fails");
-    assert!(failure.contains("took too long"), "{failure}");
-
-    // Nothing reports that the client has been refused once; should it not have been, the test merely shows less.
-    let accepting = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(30));
-        (listener.accept().unwrap(), listener.accept().unwrap())
-    });
-    assert_eq!(failure_of(client), None);
-    accepting.join().unwrap();
-}
-
 #[test]
 fn a_client_connects_again_each_time_that_the_server_closes() {
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = one_at_a_time();
     let mut event_loop = EventLoop::new().unwrap();
     let server = TcpServer::bind("127.0.0.1:0")
         .unwrap()

@@ -2,26 +2,22 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use campana::TcpClient;
 use campana::connection::Backoff;
 use campana::socket::{Address, SocketOptions};
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/connecting.rs"]
 mod connecting;
 #[path = "support/server.rs"]
 mod server;
 
+use alone::one_at_a_time;
 use connecting::{backoff, hanging, nobody, start};
 use server::{Log, Moment, PATIENCE, Recorder, Running, Server, open_descriptors, wait_until};
-
-/// The count of descriptors is the whole process's.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A client's failures with what follows from each, and how many turns its loop made.
 fn failures(client: TcpClient) -> (Vec<String>, u64) {
@@ -57,7 +53,7 @@ fn from(local: SocketAddr, to: SocketAddr) -> TcpClient {
 #[test]
 fn a_refusal_is_one_failure_on_every_kind_of_socket() {
     let _guard = one_at_a_time();
-    fails_once(TcpClient::new(nobody()).unwrap(), "connection refused");
+    fails_once(TcpClient::new(nobody()).unwrap(), "connection refused: nobody listens there");
     let v6 = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap();
     fails_once(TcpClient::new(v6).unwrap(), "connection refused");
     let name = format!("campana-nobody-{}", std::process::id());
@@ -87,7 +83,10 @@ fn a_deadline_that_passes_while_connecting_is_one_failure() {
     let _guard = one_at_a_time();
     let (listener, fillers) = hanging();
     let client = TcpClient::new(listener.local_addr().unwrap()).unwrap();
-    fails_once(client.connect_timeout(Duration::from_millis(150)), "took too long");
+    let timeout = Duration::from_millis(150);
+    let began = Instant::now();
+    fails_once(client.connect_timeout(timeout), "took too long");
+    assert!((timeout..Duration::from_secs(5)).contains(&began.elapsed()), "{:?}", began.elapsed());
     drop(fillers);
 }
 

@@ -1,28 +1,23 @@
 //! What needs a descriptor when there is none is a clear error, leaves nothing behind, and works again later. One test, as the limit
 //! is the whole process's.
 
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use campana::reactor::LoopPool;
 use campana::{EventLoop, TcpClient, TcpServer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[path = "support/connecting.rs"]
-#[allow(dead_code)]
 mod connecting;
+#[path = "support/descriptor_limit.rs"]
+mod descriptor_limit;
 #[path = "support/server.rs"]
 mod server;
 
 use connecting::backoff;
+use descriptor_limit::{exhaust_descriptors, raise_limit};
 use server::{
     Log, Moment, PATIENCE, Recorder, Running, Server, echo, is_served, open_descriptors, wait_until,
 };
-
-fn set_limit(descriptors: u64) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), maximum }).unwrap();
-}
 
 #[test]
 fn loops_servers_and_clients_without_a_descriptor_fail_clearly_and_a_client_that_may_tries_again() {
@@ -40,9 +35,7 @@ fn loops_servers_and_clients_without_a_descriptor_fail_clearly_and_a_client_that
     let client = TcpClient::new(server.address()).unwrap().retry(backoff(Duration::from_millis(50), None));
     let with_threads = TcpServer::bind("127.0.0.1:0").unwrap().threads(2);
 
-    let enough = getrlimit(Resource::Nofile).current.unwrap();
-    let lowest_free = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
-    set_limit(lowest_free as u64);
+    exhaust_descriptors();
     let errors = [
         EventLoop::new().map(drop).unwrap_err(),
         LoopPool::new(running.handle(), 2).map(drop).unwrap_err(),
@@ -62,7 +55,7 @@ fn loops_servers_and_clients_without_a_descriptor_fail_clearly_and_a_client_that
     assert!(turns <= 30, "{turns} turns for a few attempts");
     is_served(&mut other);
 
-    set_limit(enough);
+    raise_limit();
     drop(taken);
     assert!(handle.wait_stopped(PATIENCE));
     assert_eq!(log.reasons(), ["closed by this side"]);

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,20 +12,17 @@ use campana::{LoopContext, TcpServer};
 use rustix::process::Signal;
 use socket2::SockRef;
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/server.rs"]
 mod server;
 
+use alone::one_at_a_time;
 use server::{
     Moment, Server, echo, half_close, is_served, open_descriptors, pattern, reset, small_buffers, wait_until,
 };
 
 const QUIET: Duration = Duration::from_millis(150);
-
-/// The count of descriptors is the whole process's.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[track_caller]
 fn assert_quiet(server: &Server) {
@@ -35,14 +32,6 @@ fn assert_quiet(server: &Server) {
 
 fn unix(test: &str) -> Address {
     Address::unix_abstract(format!("campana-gone-{test}-{}", std::process::id())).unwrap()
-}
-
-fn unread(server: &Server) -> usize {
-    server.running.call(|cx| {
-        let id = cx.connections()[0];
-        let conn = cx.connection(id).unwrap();
-        usize::try_from(rustix::io::ioctl_fionread(conn.socket().unwrap()).unwrap()).unwrap()
-    })
 }
 
 /// One way for a peer to go, after it was served.
@@ -295,7 +284,7 @@ fn the_end_of_the_stream_comes_behind_every_byte_that_many_small_reads_bring() {
     let sent = pattern(300_000);
     client.write_all(&sent).unwrap();
     half_close(&client);
-    wait_until("some to arrive", || unread(&server) > 100_000);
+    wait_until("some to arrive", || server.unread() > 100_000);
     server.handle.for_each(|conn| conn.resume_reading()).unwrap();
     assert!(server::read_to_end(&mut client) == sent, "bytes were lost, repeated or exchanged");
     drop(client);

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/reactor.rs"]
 mod support;
 
@@ -12,17 +14,13 @@ use std::collections::HashSet;
 use std::io;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use alone::one_at_a_time;
 use campana::reactor::{LoopPool, PoolConfig, ThreadInit};
 use campana::{EventLoop, LoopContext};
 use support::{OnDrop, PATIENCE, ask, run, spin, wait_until};
-
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How many threads of pools there are: those whose names begin like this.
 fn threads_called(prefix: &str) -> usize {

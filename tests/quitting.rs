@@ -7,15 +7,18 @@ use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use campana::reactor::LoopPool;
 use campana::{Buffer, ConnectionHandle, EventLoop, LoopContext, TcpClient, TcpConnection, TcpServer};
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/server.rs"]
 mod server;
 
+use alone::one_at_a_time;
 use server::{
     Log, Moment, Recorder, Running, Server, connect, connect_narrow, half_close, open_descriptors, pattern,
     reset, small_buffers, wait_gone, wait_until,
@@ -26,11 +29,6 @@ const LATER: Duration = Duration::from_secs(3600);
 const REQUESTS: [&str; 7] = ["idle", "much", "close", "pause", "timer", "half-close", "quiet"];
 /// With both ends of the client's.
 const CONNECTIONS: usize = REQUESTS.len() + 2;
-
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How many threads of pools there are.
 fn pool_threads() -> usize {

@@ -49,20 +49,12 @@ fn much_data_before_a_reset_is_delivered_though_it_takes_many_turns() {
     let sent = pattern(200_000);
     client.write_all(&sent).unwrap();
     // A reset overtakes what has not arrived yet.
-    wait_until("all to arrive", || unread(&server) == sent.len());
+    wait_until("all to arrive", || server.unread() == sent.len());
     reset(client);
     server.handle.for_each(|conn| conn.resume_reading()).unwrap();
     assert_eq!(server.log.wait_closed(), "reset by the peer");
     let log = server.end(1);
     assert!(log.data() == sent, "{} bytes came", log.data().len());
-}
-
-fn unread(server: &Server) -> usize {
-    server.running.call(|cx| {
-        let id = cx.connections()[0];
-        let conn = cx.connection(id).unwrap();
-        usize::try_from(rustix::io::ioctl_fionread(conn.socket().unwrap()).unwrap()).unwrap()
-    })
 }
 
 #[test]
@@ -207,7 +199,7 @@ fn a_reset_while_reading_is_paused_leaves_time_to_read_what_came_before() {
     });
     let mut client = server.connect_and_wait();
     client.write_all(b"last words").unwrap();
-    wait_until("the words to arrive", || unread(&server) == 10);
+    wait_until("the words to arrive", || server.unread() == 10);
     reset(client);
     server.running.settle();
     server.handle.for_each(|conn| conn.resume_reading()).unwrap();
@@ -248,7 +240,7 @@ fn pausing_again_and_again_does_not_hide_that_the_peer_is_gone() {
     );
     let mut client = server.connect_and_wait();
     client.write_all(b"last words").unwrap();
-    wait_until("the words to arrive", || unread(&server) == 10);
+    wait_until("the words to arrive", || server.unread() == 10);
     reset(client);
     server.running.settle();
     server.handle.for_each(|conn| conn.resume_reading()).unwrap();

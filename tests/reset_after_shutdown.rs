@@ -8,14 +8,6 @@ mod server;
 
 use server::{Moment, Server, pattern, reset, small_buffers, wait_until};
 
-fn unread(server: &Server) -> usize {
-    server.running.call(|cx| {
-        let id = cx.connections()[0];
-        let conn = cx.connection(id).unwrap();
-        usize::try_from(rustix::io::ioctl_fionread(conn.socket().unwrap()).unwrap()).unwrap()
-    })
-}
-
 #[test]
 fn what_a_peer_sent_before_its_reset_is_delivered_though_this_side_has_shut_down() {
     for pending in [0, 2_000_000] {
@@ -34,7 +26,7 @@ fn what_a_peer_sent_before_its_reset_is_delivered_though_this_side_has_shut_down
         );
         let mut client = server.connect_and_wait();
         client.write_all(b"last words").unwrap();
-        wait_until("the words to arrive", || unread(&server) == 10);
+        wait_until("the words to arrive", || server.unread() == 10);
         reset(client);
         server.running.settle();
         let resume = server.handle.for_each(|conn| {

@@ -3,6 +3,8 @@
 #![cfg(feature = "signal")]
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
 
+#[path = "support/alone.rs"]
+mod alone;
 #[path = "support/reactor.rs"]
 mod support;
 
@@ -10,19 +12,14 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::TryRecvError;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use alone::one_at_a_time;
 use campana::EventLoop;
 use campana::reactor::LoopPool;
 use campana::reactor::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use support::{PATIENCE, run, turn_until};
-
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn raise(signal: i32) {
     let own: Pid = getpid();

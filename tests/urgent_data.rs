@@ -9,18 +9,10 @@ use socket2::SockRef;
 #[path = "support/server.rs"]
 mod server;
 
-use server::{Moment, Server, half_close, reset, wait_until};
+use server::{Moment, Server, half_close, pattern, reset, wait_until};
 
 fn send_urgent(stream: &TcpStream) {
     assert_eq!(SockRef::from(stream).send_out_of_band(b"!").unwrap(), 1);
-}
-
-fn unread(server: &Server) -> usize {
-    server.running.call(|cx| {
-        let id = cx.connections()[0];
-        let conn = cx.connection(id).unwrap();
-        usize::try_from(rustix::io::ioctl_fionread(conn.socket().unwrap()).unwrap()).unwrap()
-    })
 }
 
 #[test]
@@ -72,12 +64,30 @@ fn urgent_data_while_reading_is_paused_is_found_when_it_is_resumed() {
     client.write_all(b"in front").unwrap();
     send_urgent(&client);
     client.write_all(b", behind").unwrap();
-    wait_until("all to arrive", || unread(&server) > 0);
+    wait_until("all to arrive", || server.unread() > 0);
     let turns = server.running.idle_turns(Duration::from_millis(100));
     assert!(turns <= 5, "{turns} turns while paused");
     server.handle.for_each(|conn| conn.resume_reading()).unwrap();
     server.log.wait("all bytes", |log| log.data() == b"in front, behind");
     reset(client);
     assert_eq!(server.log.wait_closed(), "reset by the peer");
+    server.end(1);
+}
+
+#[test]
+fn urgent_data_is_not_forgotten_when_the_read_budget_ends_in_front_of_it() {
+    // More than one read, which ends the budget; the second is cut short by the urgent byte, and nothing calls for a third.
+    let in_front = pattern(70_000);
+    let server = Server::configured(|config| config.read_budget = 1, Moment::usual);
+    let mut client = server.connect_and_wait();
+    let held = server.running.hold();
+    client.write_all(&in_front).unwrap();
+    send_urgent(&client);
+    client.write_all(b"behind").unwrap();
+    held.release();
+    let expected = [&in_front[..], b"behind"].concat();
+    server.log.wait("all bytes", |log| log.data() == expected);
+    drop(client);
+    server.log.wait_closed();
     server.end(1);
 }

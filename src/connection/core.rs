@@ -14,6 +14,7 @@ mod ending;
 mod receiving;
 mod scripted;
 mod sending;
+
 use std::rc::Rc;
 
 use super::output::{OutputQueue, PacketQueue};

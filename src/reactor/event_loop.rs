@@ -70,7 +70,7 @@ const MOST_SCRATCH: usize = 256 * 1024;
 
 const WAKE: Token = Token(0);
 const PRECISE: Token = Token(1);
-/// Room for so many tasks is kept: 32 KiB, twice.
+/// Room for so many tasks is kept: 16 KiB, here and in the inbox.
 const KEPT_TASKS: usize = 1024;
 
 impl EventLoop {

@@ -42,7 +42,7 @@ pub struct LoopFigures {
     /// How late timers fired, after their deadline.
     pub timer_lateness: LatenessHistogram,
     /// How late posted tasks ran, after they were posted. Tasks that the loop takes over together all count as late as the one
-    /// that was posted first, so that no task was later than what is counted for it.
+    /// that was posted first; as its run counts the last reading of the clock before it, up to thirty-one callbacks earlier.
     pub task_lateness: LatenessHistogram,
 }
 

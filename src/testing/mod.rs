@@ -24,9 +24,8 @@
 //!     }
 //!
 //!     fn on_data(&mut self, (): &mut (), conn: &mut TcpConnection<'_>, input: &mut Buffer) {
-//!         while let Some(end) = input.peek().iter().position(|byte| *byte == b'\n') {
-//!             let _ = conn.send(input.peek()[..=end].to_ascii_uppercase());
-//!             input.retrieve(end + 1);
+//!         while let Some(end) = input.find_eol() {
+//!             let _ = conn.send(input.take_n(end + 1).to_ascii_uppercase());
 //!         }
 //!     }
 //! }
@@ -47,11 +46,33 @@
 //! // A minute passes at once.
 //! test.advance(Duration::from_secs(60));
 //! assert!(matches!(peer.close_reason(), Some(CloseReason::TimedOut(Deadline::Idle))));
+//!
+//! // Whatever the pieces are in which it comes and goes, the answers are the same.
+//! for seed in 0..100 {
+//!     let mut test = TestLoop::new(Shout).seed(seed);
+//!     let peers = [test.connect(), test.connect()];
+//!     for peer in &peers {
+//!         peer.send("one\ntwo\n");
+//!     }
+//!     test.run_until_idle();
+//!     for peer in &peers {
+//!         assert_eq!(peer.receive(), b"ready\nONE\nTWO\n");
+//!     }
+//! }
 //! ```
 //!
 //! With a [seed](TestLoop::seed), chance takes part: what peers send arrives in pieces and with delays, writes are taken in part
 //! or not at once, and the poller reports what isn't so. A handler must give the same answers all the same; see
 //! [`TestLoop::seed`].
+//!
+//! What a test should know:
+//!
+//! - The time that stands still is the loop's, [`LoopContext::now`](crate::LoopContext::now). A handler that asks
+//!   [`Instant::now`](std::time::Instant::now) sees another one.
+//! - Nobody waits for other threads. What they have posted is taken up by the next turn, so join them before it.
+//! - What only a kernel knows isn't there: [`socket`](crate::TcpConnection::socket) is nothing, `tcp_info` and
+//!   `peer_credentials` are errors. Nor are there servers and attempts to connect, and so no
+//!   [`ServerHandle`](crate::ServerHandle) and no call of [`on_connect_failed`](crate::Handler::on_connect_failed).
 
 mod peer;
 mod source;

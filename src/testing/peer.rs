@@ -9,7 +9,9 @@ use crate::connection::{CloseReason, ConnectionId, Script};
 /// The other end of a connection of a [`TestLoop`](super::TestLoop), and what is between: the test plays both.
 ///
 /// What a peer does is on its way then, and arrives in the next turn of the loop, in order. A peer reads all that comes as soon
-/// as it comes, so that writes never block, unless [`set_window`](Self::set_window) says otherwise.
+/// as it comes, so that writes never block, unless [`set_window`](Self::set_window) says otherwise. It keeps its own side open
+/// until it is told to [shut it down](Self::shutdown) or to [close](Self::close), and it may be asked when the connection has
+/// ended, too.
 #[derive(Clone)]
 pub struct Peer {
     pub(super) script: Rc<Script>,
@@ -104,6 +106,9 @@ impl Peer {
     }
 
     /// Why the connection has ended; nothing if it hasn't. The handler gets the same in `on_close`.
+    ///
+    /// A connection that its handler closes in good order ends when this peer closes too, or at the linger time. Until then
+    /// it is [`is_read_closed`](Self::is_read_closed) that shows it.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.script.close_reason()

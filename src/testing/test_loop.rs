@@ -16,9 +16,9 @@ use crate::socket::Address;
 
 /// An event loop with a handler under test and connections to [`Peer`]s.
 ///
-/// Nothing happens by itself: callbacks are called in [`connect`](Self::connect), [`turn`](Self::turn) and what is made of turns, and the
-/// time of the loop, deadlines included, is what [`advance`](Self::advance) makes it. When it is dropped, the loop ends, and
-/// open connections get their `on_close`.
+/// Nothing happens by itself: callbacks are called in [`connect`](Self::connect), [`turn`](Self::turn) and what is made of
+/// turns, and the time of the loop, deadlines included, is what [`advance`](Self::advance) makes it. When it is dropped, the
+/// loop ends, and open connections get their `on_close`.
 ///
 /// A panic of the handler, which a loop catches and counts, is a panic of the test too, so that assertions in callbacks hold;
 /// see [`allow_panics`](Self::allow_panics).
@@ -67,8 +67,9 @@ impl<H: Handler> TestLoop<H> {
     ///
     /// In each turn only a part of what peers have sent may arrive, writes may be taken in part or not at once, the poller may
     /// say of something only later, or say what isn't so, and which connection is called first is open. Nothing that a peer
-    /// does gets lost, and [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance) still wait for all of it. So whatever holds without a
-    /// seed between turns of these has to hold with each seed, and a loop over some hundred of them is a good test.
+    /// does gets lost, and [`run_until_idle`](Self::run_until_idle) and [`advance`](Self::advance) still wait for all of it.
+    /// So what holds after these without a seed has to hold with each seed, but for the order of what several peers do at
+    /// once; and a loop over some hundred seeds is a good test. What holds after a single [`turn`](Self::turn) need not.
     ///
     /// If the test panics, the seed is printed.
     #[must_use]
@@ -86,23 +87,32 @@ impl<H: Handler> TestLoop<H> {
         self
     }
 
-    /// Connects a peer by TCP, under an address made up for it, and calls `on_connect`.
+    /// Connects a peer by TCP, under an address made up for it, and calls `on_connect`. What that sends may leave in the next
+    /// turn only.
     ///
     /// # Panics
     ///
-    /// As [`turn`](Self::turn); so do the other two.
+    /// As [`turn`](Self::turn).
     pub fn connect(&mut self) -> Peer {
         let port = 49152 | self.connected;
         self.connect_from(Address::Inet(SocketAddr::from(([192, 0, 2, 1], port))))
     }
 
     /// Connects a peer by a Unix packet socket (SOCK_SEQPACKET), and calls `on_connect`.
+    ///
+    /// # Panics
+    ///
+    /// As [`turn`](Self::turn).
     pub fn connect_packet(&mut self) -> Peer {
         self.connect_from(Address::unnamed(true))
     }
 
     /// Connects a peer of a given address, which says whether it is TCP, a Unix stream or a Unix packet socket, and calls
     /// `on_connect`.
+    ///
+    /// # Panics
+    ///
+    /// As [`turn`](Self::turn).
     pub fn connect_from(&mut self, address: Address) -> Peer {
         let local = match &address {
             Address::Inet(_) => Address::Inet(SocketAddr::from(([192, 0, 2, 2], 7000))),
@@ -214,7 +224,8 @@ impl<H: Handler> TestLoop<H> {
         }
     }
 
-    /// A way to reach the handler from anywhere, other threads included, as a server's handles give one.
+    /// A way to reach the handler from anywhere, other threads included, as
+    /// [`ServerHandle::handlers`](crate::ServerHandle::handlers) gives one for each loop.
     pub fn handler_handle(&mut self) -> HandlerHandle<H> {
         let source = self.source;
         self.context().own_source_handle(source)

@@ -1,4 +1,5 @@
 //! Clients under test, and listeners that they can't get through to.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

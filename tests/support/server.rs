@@ -184,6 +184,16 @@ impl Server {
         stream
     }
 
+    /// How many bytes have arrived on the one connection that the kernel still has.
+    #[track_caller]
+    pub(crate) fn unread(&self) -> usize {
+        self.running.call(|cx| {
+            let id = cx.connections()[0];
+            let conn = cx.connection(id).unwrap();
+            usize::try_from(rustix::io::ioctl_fionread(conn.socket().unwrap()).unwrap()).unwrap()
+        })
+    }
+
     /// Ends the loop, and checks that all lives were whole.
     #[track_caller]
     pub(crate) fn end(self, connections: usize) -> Log {

@@ -28,9 +28,7 @@ pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result
         server = server.configure(|connection| connection.defer_output = 0);
     }
     let address = match service {
-        Service::Echo => {
-            server.start_with(&mut event_loop, |_, _| Echo)?.local_addresses().first().cloned()
-        }
+        Service::Echo => server.start_with(&mut event_loop, |_, _| Echo)?.local_addresses().first().cloned(),
         Service::Framed => {
             let server = server.on_data(|conn, input| {
                 while let Some(length) = frame_length(input.peek()) {
