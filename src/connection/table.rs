@@ -1,5 +1,8 @@
 //! The connections of one loop, and what is done to them from outside their callbacks.
 
+mod reading;
+mod sending;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,17 +10,17 @@ use std::{fmt, io};
 
 use slab::Slab;
 
-use super::core::{Core, Due, Expired, READ_SIZE, Received, Sent};
+use super::core::{Core, Due, Expired};
 use super::entry::Entry;
 use super::handle::Link;
 use super::lender::Lender;
-use super::output::Output;
 use super::transport::Wire;
-use super::{CloseReason, ConnectionConfig, SendError};
-use crate::buffer::Buffer;
+use super::{CloseReason, ConnectionConfig};
 use crate::growth::make_room;
 use crate::reactor::{ChannelId, Flags, LoopContext, Parts, Ready, TimerId};
 use crate::socket::Address;
+
+pub(crate) use reading::Input;
 
 /// Names one connection of this process; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,30 +51,6 @@ pub(crate) struct Table {
     lender: Lender,
     flush_list: Vec<u32>,
 }
-
-/// What a read has brought for the handler.
-pub(crate) enum Input {
-    /// Bytes in the shared buffer, for a member of the group; there may be more of them if `more`.
-    Data {
-        member: u32,
-        more: bool,
-    },
-    /// Bytes in a buffer of the connection's own. There may be more of them.
-    Own {
-        buffer: Box<Buffer>,
-        member: u32,
-    },
-    /// Bytes that nobody wants any more, as the connection is closing. There may be more of them.
-    Discarded,
-    /// The peer will send no more.
-    Closed,
-    /// There may be something to be read, but not now.
-    Left,
-    Nothing,
-}
-
-/// Unread input up to this many bytes is moved to the shared buffer for the next read, instead of being read behind.
-const MOVED_TO_SCRATCH: usize = 4 * 1024;
 
 impl Default for Table {
     fn default() -> Self {
@@ -118,79 +97,6 @@ impl Table {
 
     pub(crate) fn is_of_source(&self, key: u32, source: u32) -> bool {
         self.entries.get(key as usize).is_some_and(|entry| entry.source == source)
-    }
-
-    #[inline]
-    pub(crate) fn send(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
-        match output {
-            Output::Slice(bytes) => Self::send_slice(context, key, bytes),
-            output => Self::send_shared(context, key, output),
-        }
-    }
-
-    // Two copies of the same, as most of what is sent are slices, which have nothing to be told apart and dropped.
-
-    #[inline(never)]
-    fn send_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
-        if Self::of(context).entries[key as usize].core.append(bytes) {
-            return Ok(());
-        }
-        Self::send_first_slice(context, key, bytes)
-    }
-
-    #[inline(never)]
-    fn send_first_slice(context: &mut LoopContext, key: u32, bytes: &[u8]) -> Result<(), SendError> {
-        Self::send_any(context, key, bytes)
-    }
-
-    #[inline(never)]
-    fn send_shared(context: &mut LoopContext, key: u32, output: Output<'_>) -> Result<(), SendError> {
-        Self::send_any(context, key, output)
-    }
-
-    #[inline(always)]
-    fn send_any<'o>(
-        context: &mut LoopContext,
-        key: u32,
-        output: impl AsRef<[u8]> + Into<Output<'o>>,
-    ) -> Result<(), SendError> {
-        let (table, parts) = context.split_upper();
-        let entry = &mut table.entries[key as usize];
-        let now = parts.clock.nanos();
-        let sent = match &entry.wire {
-            Some(Wire::Socket(socket)) => entry.core.send(socket, &mut table.lender, output, now),
-            Some(Wire::Script(script)) => {
-                entry.core.send_to_script(script, &mut table.lender, output.into(), now)
-            }
-            None => return Err(SendError::Closed),
-        };
-        match sent {
-            Sent::Done => return Ok(()),
-            Sent::FlushLater => entry.flush_later(key, &mut table.flush_list),
-            Sent::Changed => Self::follow_up_send(context, key),
-            Sent::Refused(error) => {
-                Self::follow_up_send(context, key);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn follow_up_send(context: &mut LoopContext, key: u32) {
-        context.with_table(|table, parts| table.follow_up(key, parts));
-    }
-
-    /// Flushes a connection at the end of the batch.
-    pub(crate) fn flush_later(&mut self, key: u32) {
-        self.entries[key as usize].flush_later(key, &mut self.flush_list);
-    }
-
-    /// Flushes a connection now.
-    pub(crate) fn flush(&mut self, key: u32, parts: &mut Parts<'_>) {
-        let entry = &mut self.entries[key as usize];
-        entry.flush(&mut self.lender, parts.clock.nanos());
-        entry.follow_up(key, parts);
     }
 
     /// Does what follows from a change of a core's state.
@@ -283,121 +189,6 @@ impl Table {
             entry.core.hung_up(parts.clock.nanos());
         }
         self.follow_up(key, parts);
-    }
-
-    /// Reads once for the handler; `taken` counts what has been read this turn, in bytes.
-    pub(crate) fn read(
-        context: &mut LoopContext,
-        scratch: &mut Buffer,
-        ready: Ready,
-        taken: &mut usize,
-    ) -> Input {
-        let (table, parts) = context.split_upper();
-        let entry = &mut table.entries[ready.key as usize];
-        let Some(wire) = &entry.wire else { return Input::Nothing };
-        if let Some(buffer) = entry.core.take_redelivery() {
-            return Input::Own { buffer, member: entry.member };
-        }
-        if !entry.core.wants_input() {
-            // Unless it is paused, there is nothing that readiness could be for any more.
-            let paused = entry.core.is_paused() && entry.core.is_open();
-            return if paused { Input::Left } else { Input::Nothing };
-        }
-        if !ready.flags.has(Flags::READABLE) {
-            return Input::Nothing;
-        }
-        if *taken > 0 && *taken >= entry.core.config().read_budget {
-            return Input::Left;
-        }
-        let now = parts.clock.nanos();
-        let mut own = entry.core.input.take();
-        scratch.retrieve_all();
-        if let Some(little) = own.take_if(|own| own.readable() <= MOVED_TO_SCRATCH) {
-            scratch.append(little.peek());
-            table.lender.take_back_buffer(little);
-        }
-        let before = entry.core.bytes_in;
-        let received = match &mut own {
-            Some(own) => entry.core.receive_stream(wire, own.spare(READ_SIZE / 2), now),
-            None if entry.core.is_packets() => entry.core.receive_packet(wire, scratch, now),
-            None => entry.core.receive_stream(wire, scratch.spare(READ_SIZE), now),
-        };
-        // Empty packets are not free either.
-        *taken += ((entry.core.bytes_in - before) as usize).max(64);
-        match (own, received) {
-            (Some(buffer), Received::Data { .. }) if entry.core.is_open() => {
-                return Input::Own { buffer, member: entry.member };
-            }
-            (Some(buffer), _) if entry.core.is_open() => entry.core.input = Some(buffer),
-            (Some(buffer), _) => table.lender.take_back_buffer(buffer),
-            (None, _) => {}
-        }
-        Self::received(context, scratch, ready, received)
-    }
-
-    /// Does what follows from a read into the shared buffer.
-    pub(crate) fn received(
-        context: &mut LoopContext,
-        scratch: &mut Buffer,
-        ready: Ready,
-        received: Received,
-    ) -> Input {
-        let (table, mut parts) = context.split_upper();
-        let entry = &mut table.entries[ready.key as usize];
-        let input = match received {
-            Received::Data { drained } => {
-                let drained = drained && entry.drains_with(ready);
-                if entry.core.is_open() {
-                    return Input::Data { member: entry.member, more: !drained };
-                }
-                if drained { Input::Nothing } else { Input::Discarded }
-            }
-            Received::WouldBlock | Received::Ended => Input::Nothing,
-            Received::EndOfStream => Input::Closed,
-        };
-        if !scratch.is_empty() {
-            entry.keep_unread(scratch, &mut table.lender);
-        }
-        entry.follow_up(ready.key, &mut parts);
-        input
-    }
-
-    /// Keeps what a handler has left unread in the shared buffer.
-    #[inline(never)]
-    pub(crate) fn keep_unread(context: &mut LoopContext, key: u32, scratch: &mut Buffer) {
-        let (table, mut parts) = context.split_upper();
-        let entry = &mut table.entries[key as usize];
-        entry.keep_unread(scratch, &mut table.lender);
-        entry.follow_up(key, &mut parts);
-    }
-
-    /// Takes back a connection's own input buffer, with what the handler has left in it.
-    pub(crate) fn give_back(context: &mut LoopContext, key: u32, buffer: Box<Buffer>) {
-        let (table, mut parts) = context.split_upper();
-        let entry = &mut table.entries[key as usize];
-        if buffer.is_empty() || !entry.core.is_open() {
-            table.lender.take_back_buffer(buffer);
-        } else {
-            entry.core.keep_unread(buffer);
-        }
-        entry.follow_up(key, &mut parts);
-    }
-
-    /// Flushes what the callbacks of a batch have left to be written.
-    pub(crate) fn flush_all(context: &mut LoopContext) {
-        if Self::of(context).flush_list.is_empty() {
-            return;
-        }
-        let (table, mut parts) = context.split_upper();
-        let mut list = std::mem::take(&mut table.flush_list);
-        for key in list.drain(..) {
-            if let Some(entry) = table.entries.get_mut(key as usize) {
-                entry.in_flush_list = false;
-                entry.flush(&mut table.lender, parts.clock.nanos());
-                entry.follow_up(key, &mut parts);
-            }
-        }
-        table.flush_list = list;
     }
 
     /// Adds a connection for a source, which is told of it by the key. It counts among the loop's connections already, from the
