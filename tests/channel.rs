@@ -331,6 +331,27 @@ fn a_hang_up_is_reported_once_though_nothing_is_wanted() {
 }
 
 #[test]
+fn an_error_without_a_hang_up_is_reported_once_though_nothing_is_wanted() {
+    // A pipe that nobody reads is in error, and no more than that.
+    let (reader, writer) = io::pipe().unwrap();
+    let mut event_loop = EventLoop::new().unwrap();
+    let calls = Rc::new(Cell::new(0));
+    let count = Rc::clone(&calls);
+    let source = move |_: &mut io::PipeWriter, channel: &mut Channel<'_>| {
+        assert!(channel.is_hung_up() && channel.is_writable());
+        count.set(count.get() + 1);
+    };
+    let id = event_loop.context().register(writer, source).unwrap();
+    event_loop.context().channel(id).unwrap().disable_reading();
+    turn(&mut event_loop);
+    assert_eq!(calls.get(), 0);
+    drop(reader);
+    turn_until(&mut event_loop, "the error", |_| calls.get() > 0);
+    (0..3).for_each(|_| turn(&mut event_loop));
+    assert_eq!(calls.get(), 1);
+}
+
+#[test]
 fn the_peers_half_close_shows_as_read_closed_and_is_no_hang_up() {
     let mut event_loop = EventLoop::new().unwrap();
     let (ours, theirs) = pair();
