@@ -307,7 +307,7 @@ pub(super) enum TakenUp {
 
 impl Slot {
     #[inline]
-    fn ready(&mut self) -> (u32, Ready) {
+    fn hand_over(&mut self) -> (u32, Ready) {
         let flags = self.flags;
         if flags.has(Flags::HANDS_OVER) {
             self.clear_readable();
@@ -399,7 +399,7 @@ impl Channels {
         if !slot.flags.is_due() && !first_hang_up {
             return TakenUp::Unwanted;
         }
-        let (source, ready) = slot.ready();
+        let (source, ready) = slot.hand_over();
         TakenUp::Due(source, ready)
     }
 
@@ -437,7 +437,7 @@ impl Channels {
     pub(super) fn unqueue(&mut self, id: ChannelId) -> Option<(u32, Ready)> {
         let slot = self.get_mut(id)?;
         slot.flags = slot.flags.with(Flags::QUEUED, false);
-        slot.flags.is_due().then(|| slot.ready())
+        slot.flags.is_due().then(|| slot.hand_over())
     }
 }
 

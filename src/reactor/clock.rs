@@ -20,7 +20,7 @@ impl Epoch {
     /// How long ago it was, in nanoseconds. As a number, since an [`Instant`] would have to be taken apart each time.
     #[inline]
     pub(super) fn elapsed(self) -> u64 {
-        system_nanos() - self.nanos
+        system_nanos().saturating_sub(self.nanos)
     }
 }
 
