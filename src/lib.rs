@@ -70,10 +70,12 @@
 //! - [`reactor`]: [`EventLoop`], channels for any descriptor, timers, tasks from other threads, pools of threads, UDP, signals.
 //! - [`connection`]: [`TcpServer`] and [`TcpClient`], [`TcpConnection`] and [`Handler`]; TCP, Unix streams and packets alike.
 //! - [`buffer`]: the [`Buffer`] between connections and handlers.
+//! - [`codec`]: messages out of a buffer and into one: [`Codec`](codec::Codec), frames by length, lines, text, JSON.
 //! - [`testing`]: handlers and their connections under test, without sockets and without waiting.
 //!
 //! # Features
 //!
+//! - `json`: messages that are JSON values, by way of serde (`codec::Json`).
 //! - `signal`: `SIGINT`, `SIGTERM` and others as callbacks of a loop (the module `reactor::signal`).
 //!
 //! # More to read
@@ -84,6 +86,7 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod buffer;
+pub mod codec;
 pub mod connection;
 mod growth;
 pub mod reactor;
