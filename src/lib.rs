@@ -71,6 +71,7 @@
 //! - [`connection`]: [`TcpServer`] and [`TcpClient`], [`TcpConnection`] and [`Handler`]; TCP, Unix streams and packets alike.
 //! - [`buffer`]: the [`Buffer`] between connections and handlers.
 //! - [`codec`]: messages out of a buffer and into one: [`Codec`](codec::Codec), frames by length, lines, text, JSON.
+//! - [`session`]: an object of yours for each connection, typed messages, filters, keys to find sessions by.
 //! - [`testing`]: handlers and their connections under test, without sockets and without waiting.
 //!
 //! # Features
@@ -90,6 +91,7 @@ pub mod codec;
 pub mod connection;
 mod growth;
 pub mod reactor;
+pub mod session;
 pub mod socket;
 pub mod testing;
 

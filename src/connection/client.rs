@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client_source::ClientSource;
 use super::connector::{Backoff, Endpoint, ToEndpoint};
-use super::handler::{Callbacks, closure_setters};
+use super::handler::{Callbacks, OnConnectFailed, closure_setters};
 use super::{ClientHandle, ConnectError, ConnectionConfig, Handler, TcpConnection};
 use crate::reactor::LoopContext;
 
@@ -97,6 +97,10 @@ impl TcpClient {
     ) -> Self {
         self.callbacks.connect_failed = Some(Arc::new(callback));
         self
+    }
+
+    pub(crate) fn connect_failed(&self) -> Option<OnConnectFailed> {
+        self.callbacks.connect_failed.clone()
     }
 
     /// Starts to connect, with the closures that were set. `on` is an event loop, or the context of one that runs. No callback

@@ -67,6 +67,7 @@ impl Due {
     pub(crate) const WRITE_COMPLETE: Self = Self(1 << 2);
     pub(crate) const CLOSE: Self = Self(1 << 3);
     pub(crate) const STOPPING: Self = Self(1 << 4);
+    pub(crate) const WRITE_PROGRESS: Self = Self(1 << 5);
 }
 
 /// The states of a connection.
@@ -263,6 +264,13 @@ impl Core {
     fn mark_written(&mut self) {
         if self.has(REPORTS_WRITES) {
             self.mark_due(Due::WRITE_COMPLETE);
+        }
+    }
+
+    /// A part of the output is out.
+    fn mark_progress(&mut self) {
+        if self.has(REPORTS_WRITES) {
+            self.mark_due(Due::WRITE_PROGRESS);
         }
     }
 

@@ -201,6 +201,9 @@ impl<H: Handler> Group<H> {
                 Due::STOPPING => {
                     self.run(context, key, |handler, state, conn| handler.on_stopping(state, conn))
                 }
+                Due::WRITE_PROGRESS => {
+                    self.run(context, key, |handler, state, conn| handler.on_write_progress(state, conn))
+                }
                 Due::CLOSE => return self.finish(context, key),
                 _ => self.run(context, key, |handler, state, conn| handler.on_write_complete(state, conn)),
             }

@@ -61,17 +61,13 @@ impl ConnectionHandle {
         if !self.is_open() {
             return Err(SendError::Closed);
         }
-        if self.link.reserve(size) {
-            let link = Arc::clone(&self.link);
-            let sent = self.run(move |conn| {
-                link.release(size);
-                // An error here is the connection's end, which on_close tells.
-                let _ = conn.send(bytes);
-            });
-            sent.map_err(|LoopGone| SendError::Closed)
-        } else {
-            Err(SendError::Full)
-        }
+        let place = self.reserve(size).ok_or(SendError::Full)?;
+        let sent = self.run(move |conn| {
+            drop(place);
+            // An error here is the connection's end, which on_close tells.
+            let _ = conn.send(bytes);
+        });
+        sent.map_err(|LoopGone| SendError::Closed)
     }
 
     /// As [`TcpConnection::shutdown`]. May be called from any thread.
@@ -114,6 +110,27 @@ impl ConnectionHandle {
                 task(&mut conn);
             }
         })
+    }
+}
+
+impl ConnectionHandle {
+    /// Room for so many bytes on their way to the loop, given back when it is dropped; nothing if that would be more than the hard
+    /// cap.
+    pub(crate) fn reserve(&self, size: usize) -> Option<UnderWay> {
+        self.link.reserve(size).then(|| UnderWay { link: Arc::clone(&self.link), size })
+    }
+}
+
+/// Bytes that are on their way to a loop.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    link: Arc<Link>,
+    size: usize,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.link.release(self.size);
     }
 }
 

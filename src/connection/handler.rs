@@ -62,6 +62,10 @@ pub trait Handler: 'static {
     /// Called when all output has reached the kernel.
     fn on_write_complete(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>) {}
 
+    /// Called when a part of the output has reached the kernel and more waits. Only for connections that
+    /// [`on_write_complete`](Self::on_write_complete) is called for.
+    fn on_write_progress(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>) {}
+
     /// Called when the kernel takes no more output, and more waits than the high-water mark. Once for each crossing.
     fn on_high_water(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>) {}
 
@@ -115,7 +119,8 @@ mod sealed {
 type OnConnection = Arc<dyn Fn(&mut TcpConnection<'_>) + Send + Sync>;
 type OnData = Arc<dyn Fn(&mut TcpConnection<'_>, &mut Buffer) + Send + Sync>;
 type OnClose = Arc<dyn Fn(&mut TcpConnection<'_>, &CloseReason) + Send + Sync>;
-type OnConnectFailed = Arc<dyn Fn(&mut LoopContext, &ConnectError, Option<Duration>) + Send + Sync>;
+pub(crate) type OnConnectFailed =
+    Arc<dyn Fn(&mut LoopContext, &ConnectError, Option<Duration>) + Send + Sync>;
 
 /// A [`Handler`] made of closures, which keeps no state; all loops share it.
 #[derive(Clone, Default)]

@@ -35,6 +35,7 @@ pub use config::ConnectionConfig;
 pub use connector::{Backoff, ConnectError, Endpoint, ToEndpoint};
 pub(crate) use group::Group;
 pub use handle::ConnectionHandle;
+pub(crate) use handler::OnConnectFailed;
 pub use handler::{Callbacks, Handler, Returned};
 pub use output::Output;
 pub use reason::{CloseReason, Deadline, SendError};

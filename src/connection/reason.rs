@@ -20,6 +20,8 @@ pub enum CloseReason {
     SlowConsumer,
     /// The peer broke the protocol; the text says how.
     Protocol(Cow<'static, str>),
+    /// This side's rules forbid it to go on: an address that is not allowed, too much at a time. The text says which.
+    Refused(Cow<'static, str>),
     /// A callback of this connection panicked.
     HandlerPanicked,
     /// Its server or client is stopping, or the loop ends.
@@ -52,6 +54,7 @@ impl CloseReason {
             Self::TimedOut(deadline) => Self::TimedOut(*deadline),
             Self::SlowConsumer => Self::SlowConsumer,
             Self::Protocol(text) => Self::Protocol(text.clone()),
+            Self::Refused(text) => Self::Refused(text.clone()),
             Self::HandlerPanicked => Self::HandlerPanicked,
             Self::Stopping => Self::Stopping,
             Self::Io(error) => Self::Io(match error.raw_os_error() {
@@ -71,6 +74,7 @@ impl fmt::Display for CloseReason {
             Self::TimedOut(deadline) => write!(f, "timed out: {deadline}"),
             Self::SlowConsumer => f.write_str("the peer reads too slowly"),
             Self::Protocol(text) => write!(f, "protocol error: {text}"),
+            Self::Refused(text) => write!(f, "refused: {text}"),
             Self::HandlerPanicked => f.write_str("a callback panicked"),
             Self::Stopping => f.write_str("stopping"),
             Self::Io(error) => write!(f, "I/O error: {error}"),
@@ -90,6 +94,8 @@ pub enum Deadline {
     Linger,
     /// TCP itself gave up on the peer: its user time-out or keep-alive.
     Transport,
+    /// Something else took too long, which the text names.
+    Named(&'static str),
 }
 
 impl fmt::Display for Deadline {
@@ -99,6 +105,7 @@ impl fmt::Display for Deadline {
             Self::WriteStall => "no progress in sending",
             Self::Linger => "output left when closing",
             Self::Transport => "the peer does not answer",
+            Self::Named(what) => what,
         })
     }
 }

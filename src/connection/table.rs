@@ -30,6 +30,13 @@ pub struct ConnectionId {
     generation: u64,
 }
 
+impl ConnectionId {
+    /// Tells one loop of this process from the others.
+    pub(crate) fn loop_number(self) -> u32 {
+        self.loop_number
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.loop_number, self.generation)

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::output::Output;
 use super::table::Table;
 use super::{CloseReason, ConnectionConfig, ConnectionHandle, ConnectionId, ConnectionStats, SendError};
-use crate::reactor::{Flags, LoopContext, TimerId};
+use crate::reactor::{Flags, HandlerHandle, LoopContext, TimerId};
 use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
 
 /// A borrowed view of one connection and, through it, of its whole loop.
@@ -272,6 +272,63 @@ impl<'a> TcpConnection<'a> {
         }
     }
 
+    /// What the layer above has to know of the output.
+    #[inline]
+    pub(crate) fn output(&self) -> OutputState {
+        let core = &self.entry().core;
+        OutputState { written: core.bytes_out, pending: core.pending(), hard_cap: core.config().hard_cap }
+    }
+
+    /// Bytes received, and bytes that the kernel has taken.
+    #[inline]
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let core = &self.entry().core;
+        (core.bytes_in, core.bytes_out)
+    }
+
+    /// When something was last received, and when the kernel last took output, in nanoseconds.
+    pub(crate) fn last_io(&self) -> (u64, u64) {
+        let core = &self.entry().core;
+        (core.last_received, core.last_sent)
+    }
+
+    /// When the connection was established, in nanoseconds.
+    pub(crate) fn created(&self) -> u64 {
+        self.entry().core.created
+    }
+
+    /// The loop's time in nanoseconds.
+    #[inline]
+    pub(crate) fn nanos(&self) -> u64 {
+        self.context.clock().nanos()
+    }
+
+    /// The loop's time.
+    pub(crate) fn now(&self) -> std::time::Instant {
+        self.context.now()
+    }
+
+    pub(crate) fn is_packets(&self) -> bool {
+        self.entry().core.is_packets()
+    }
+
+    /// The same view for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> TcpConnection<'_> {
+        TcpConnection { context: self.context, key: self.key }
+    }
+
+    /// Lets the connection be read once more though nothing has been reported.
+    pub(crate) fn look_again(&mut self) {
+        self.change(|entry, channels| channels.set(entry.channel, Flags::READABLE, true));
+    }
+
+    /// A way to reach the handler that this connection belongs to. It is the caller's to say of which type that is.
+    pub(crate) fn handler_handle<H: 'static>(&self) -> HandlerHandle<H> {
+        let source = self.context.source_id(self.entry().source);
+        self.context.own_source_handle(source)
+    }
+
     pub(crate) fn end(&mut self, reason: CloseReason) {
         self.change(|entry, _| entry.core.end(reason));
     }
@@ -304,6 +361,17 @@ impl<'a> TcpConnection<'a> {
             }
         });
     }
+}
+
+/// How far a connection's output has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputState {
+    /// Bytes that the kernel has taken.
+    pub(crate) written: u64,
+    /// Bytes that wait for it.
+    pub(crate) pending: usize,
+    /// How many may wait.
+    pub(crate) hard_cap: usize,
 }
 
 impl fmt::Debug for TcpConnection<'_> {

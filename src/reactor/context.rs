@@ -364,6 +364,10 @@ impl LoopContext {
         HandlerHandle::new(self.handle.clone(), source)
     }
 
+    pub(crate) fn source_id(&self, index: u32) -> SourceId {
+        self.source_ids.id_of(index)
+    }
+
     fn set_timer(&mut self, deadline: u64, task: TimerTask) -> TimerId {
         self.timers.insert(deadline, task)
     }

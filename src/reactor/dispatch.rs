@@ -71,7 +71,7 @@ pub(super) fn guard(
 ) -> bool {
     let returned = returns(|| run(source, context));
     if !returned {
-        report_panic(context, "callback");
+        context.report_panic("callback");
         source.on_panic(context, index);
     }
     returned
@@ -81,29 +81,38 @@ pub(super) fn guard(
 pub(super) fn contain(context: &mut LoopContext, what: &str, run: impl FnOnce(&mut LoopContext)) -> bool {
     let returned = returns(|| run(context));
     if !returned {
-        report_panic(context, what);
+        context.report_panic(what);
     }
     returned
 }
 
 #[inline(always)]
 fn returns(run: impl FnOnce()) -> bool {
-    catch_unwind(AssertUnwindSafe(run)).map_err(discard).is_ok()
+    caught(run).map_err(discard).is_ok()
+}
+
+/// Runs a piece of user code. If it panics there is a payload, to be [discarded](discard).
+#[inline(always)]
+pub(crate) fn caught(run: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(run))
 }
 
 /// Drops what was panicked with, which is the user's too and may panic in its turn. What that was with is leaked, as there
 /// need be no end to it.
 #[cold]
-fn discard(payload: Box<dyn Any + Send>) {
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(another);
     }
 }
 
-#[cold]
-fn report_panic(context: &mut LoopContext, what: &str) {
-    context.handle().counters().panics.add(1);
-    if context.panic_log_limit.allows(context.clock.nanos()) {
-        log::error!("loop {}: a {what} panicked; the loop goes on", context.handle().name());
+impl LoopContext {
+    /// Counts and logs that user code has panicked.
+    #[cold]
+    pub(crate) fn report_panic(&mut self, what: &str) {
+        self.handle().counters().panics.add(1);
+        if self.panic_log_limit.allows(self.clock.nanos()) {
+            log::error!("loop {}: a {what} panicked; the loop goes on", self.handle().name());
+        }
     }
 }

@@ -36,5 +36,7 @@ pub use udp::{Datagram, Datagrams, DatagramsIter, UdpChannel, UdpHandle, UdpOpti
 
 pub(crate) use channel::{Channels, Flags, Ready};
 pub(crate) use context::Parts;
+pub(crate) use dispatch::{caught, discard};
+pub(crate) use figures::Counter;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use source::{Source, SourceId};

@@ -75,6 +75,7 @@
 //!   [`ServerHandle`](crate::ServerHandle) and no call of [`on_connect_failed`](crate::Handler::on_connect_failed).
 
 mod peer;
+mod sessions;
 mod source;
 mod test_loop;
 

@@ -100,6 +100,9 @@ impl Core {
             return Sent::Refused(SendError::Closed);
         }
         self.block(now);
+        if sent > 0 {
+            self.mark_progress();
+        }
         self.sends += 1;
         self.output.get_or_insert_with(|| lender.lend_queue()).push(output, sent);
         self.check_high_water(now);
@@ -209,6 +212,9 @@ impl Core {
             let (wanted, written) = last;
             let sent = self.attempt(now, written).unwrap_or(0);
             queue.consume(sent);
+            if sent > 0 && !queue.is_empty() {
+                self.mark_progress();
+            }
             if sent < wanted {
                 self.output = Some(queue);
                 // A failed write has ended the output, and counts what is dropped.
@@ -258,6 +264,9 @@ impl Core {
                 return;
             }
             queue.pop();
+            if queue.packets() > 0 {
+                self.mark_progress();
+            }
         }
         self.stalled_since = NEVER;
         self.mark_written();

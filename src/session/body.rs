@@ -1,0 +1,196 @@
+//! The part of a session that its callbacks and filters share.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::attributes::AttributeStore;
+use super::byte_chain::{ByteChain, Failed};
+use super::byte_filter::ByteFilter;
+use super::core::{Core, ENDED, HELD, nanos};
+use super::edits::{Edit, Names};
+use super::idle::{IdleKind, LastIo};
+use super::stats::{LoopTotals, Meter, Passed, SessionStats, Throughput};
+use super::view::BYTES;
+use super::{MessageFilter, SessionError, SessionId, SessionView};
+use crate::buffer::Buffer;
+use crate::codec::Codec;
+use crate::connection::TcpConnection;
+
+/// What all sessions of a service on one loop share.
+pub(super) struct LoopShared {
+    pub(super) totals: Arc<LoopTotals>,
+    pub(super) attributes: AttributeStores,
+}
+
+/// Makes the store of a session's attributes.
+pub(super) type AttributeStores = Arc<dyn Fn(SessionId) -> Box<dyn AttributeStore> + Send + Sync>;
+
+impl LoopShared {
+    pub(super) fn attributes(&self, id: SessionId) -> Box<dyn AttributeStore> {
+        (self.attributes)(id)
+    }
+}
+
+/// Changes of filters that are not made yet.
+pub(super) struct PendingEdits<C: Codec> {
+    pub(super) messages: Vec<Edit<dyn MessageFilter<C>>>,
+    pub(super) bytes: Vec<Edit<dyn ByteFilter>>,
+}
+
+impl<C: Codec> Default for PendingEdits<C> {
+    fn default() -> Self {
+        Self { messages: Vec::new(), bytes: Vec::new() }
+    }
+}
+
+pub(super) struct Body<C: Codec> {
+    pub(super) codec: C,
+    /// What was written by the callback under way. It is the loop's, lent for as long as a callback runs.
+    pub(super) staging: Buffer,
+    pub(super) bytes: Option<Box<ByteChain>>,
+    pub(super) filter_names: Names,
+    pub(super) byte_filter_names: Names,
+    pub(super) edits: Option<Box<PendingEdits<C>>>,
+    pub(super) shared: Rc<LoopShared>,
+    /// What the loop's totals have of this session.
+    pub(super) published: Passed,
+    pub(super) core: Core,
+    /// What a byte filter has failed with, until `on_error` is called for it.
+    pub(super) failure: Option<Box<SessionError>>,
+}
+
+impl<C: Codec> Body<C> {
+    pub(super) fn held_output(&self) -> usize {
+        self.staging.readable() + self.bytes.as_ref().map_or(0, |bytes| bytes.held_output())
+    }
+
+    pub(super) fn passed(&self, conn: &TcpConnection<'_>) -> Passed {
+        let (bytes_in, bytes_out) = conn.bytes();
+        let (messages_in, messages_out) = (self.core.messages_in, self.core.writes.accepted());
+        Passed { bytes_in, bytes_out, messages_in, messages_out }
+    }
+
+    /// Adds what has passed to the loop's totals.
+    #[inline]
+    pub(super) fn publish(&mut self, conn: &TcpConnection<'_>) {
+        let passed = self.passed(conn);
+        self.shared.totals.add(passed.since(self.published));
+        self.published = passed;
+    }
+
+    pub(super) fn stats(&mut self, conn: &TcpConnection<'_>, last: LastIo) -> SessionStats {
+        let passed = self.passed(conn);
+        let of_connection = conn.stats();
+        let core = &mut self.core;
+        let now = conn.nanos();
+        let interval = nanos(core.config.throughput_interval);
+        let meter = core.seldom().meter.get_or_insert_with(|| Meter::since(conn.created()));
+        meter.update(passed, now, interval);
+        let throughput = meter.throughput();
+        let idle = |kind| core.idle.count(kind, last);
+        SessionStats {
+            bytes_in: passed.bytes_in,
+            bytes_out: passed.bytes_out,
+            messages_in: passed.messages_in,
+            messages_out: passed.messages_out,
+            pending_messages: core.writes.pending(),
+            created: of_connection.created,
+            last_read: of_connection.last_received,
+            last_written: of_connection.last_sent,
+            idle_counts: (idle(IdleKind::Both), idle(IdleKind::Read), idle(IdleKind::Write)),
+            throughput: if core.has(ENDED) { Throughput::default() } else { throughput },
+            pending_bytes: of_connection.bytes_pending + self.held_output(),
+        }
+    }
+
+    /// Averages the throughput anew if its interval is over.
+    #[inline]
+    pub(super) fn measure(&mut self, conn: &TcpConnection<'_>) {
+        let has_meter = self.core.seldom.as_ref().is_some_and(|seldom| seldom.meter.is_some());
+        if has_meter {
+            let passed = self.passed(conn);
+            let interval = nanos(self.core.config.throughput_interval);
+            if let Some(meter) = &mut self.core.seldom().meter {
+                meter.update(passed, conn.nanos(), interval);
+            }
+        }
+    }
+
+    fn fail(&mut self, failed: Failed) {
+        let Failed { name, error } = failed;
+        self.failure.get_or_insert_with(|| Box::new(SessionError::ByteFilter { name, error }));
+    }
+}
+
+/// What has to do with byte filters.
+impl<C: Codec> SessionView<'_, C> {
+    /// Hands what is staged to the byte filters, and what they make of it to the connection.
+    pub(super) fn hand_over_filtered(&mut self) {
+        let now = self.conn.now();
+        let Body { bytes: Some(bytes), staging, core, .. } = &mut *self.body else { return };
+        let result = bytes.write(staging, now);
+        core.staged = 0;
+        self.after_bytes(result);
+    }
+
+    /// Does what follows from work of the byte filters.
+    pub(super) fn after_bytes(&mut self, result: Result<(), Failed>) {
+        if let Err(failed) = result {
+            self.body.fail(failed);
+        }
+        let Some(bytes) = &mut self.body.bytes else { return };
+        // An error is the connection's end, which tells what was not written.
+        if bytes.wire.is_empty() || self.conn.send(&mut bytes.wire).is_ok() {
+            let output = self.conn.output();
+            bytes.passed_to_wire(output.written + output.pending as u64);
+        }
+        if let Some(time) = bytes.wake_after.take() {
+            self.conn.set_timer(time, BYTES);
+        }
+        self.measure_room();
+    }
+
+    /// Lets the byte filters bring on what waits in them on the way out.
+    pub(super) fn push_bytes(&mut self) {
+        let now = self.conn.now();
+        let Some(bytes) = &mut self.body.bytes else { return };
+        let result = bytes.push(now);
+        self.after_bytes(result);
+    }
+
+    /// Lets the byte filters put their last bytes.
+    pub(super) fn finish_bytes(&mut self) {
+        let now = self.conn.now();
+        let Some(bytes) = &mut self.body.bytes else { return };
+        let result = bytes.finish(now);
+        self.after_bytes(result);
+    }
+
+    /// Gives what has come from the connection to the byte filters, and lets them bring it nearer to the codec. Answers whether there
+    /// may be more after it.
+    pub(super) fn pull_bytes(&mut self, raw: &mut Buffer) -> bool {
+        let now = self.conn.now();
+        let Some(bytes) = &mut self.body.bytes else { return false };
+        bytes.receive(raw);
+        let pulled = bytes.pull(now);
+        let holds = bytes.holds_input;
+        let more = *pulled.as_ref().unwrap_or(&false);
+        self.after_bytes(pulled.map(drop));
+        self.hold(holds);
+        more
+    }
+
+    /// Stops reading until the byte filters take more, or goes on.
+    pub(super) fn hold(&mut self, holds: bool) {
+        let core = &mut self.body.core;
+        if holds == core.has(HELD) {
+            return;
+        }
+        core.set(HELD, holds);
+        if holds {
+            self.conn.pause_reading();
+        } else {
+            self.continue_reading();
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! A running session: its events, one after the other.
+
+use super::body::{Body, PendingEdits};
+use super::byte_chain::ByteChain;
+use super::chain::{Chain, Stopped};
+use super::core::{
+    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, LAST_WORDS, NEVER, PROBED, REARM,
+    UNAUTHENTICATED, panic_message,
+};
+use super::view::DEADLINE;
+use super::{
+    ErrorAction, FilterContext, In, MessageFilter, Session, SessionContext, SessionError, SessionManager,
+    SessionView, Verdict,
+};
+use crate::buffer::Buffer;
+use crate::codec::{Codec, DecodeError};
+use crate::connection::{CloseReason, Deadline, TcpConnection};
+use crate::reactor::caught;
+use std::time::Duration;
+
+/// How often byte filters are asked for more in one go, before other connections have their turn.
+const MOST_PULLS: usize = 16;
+
+pub(super) struct Live<S: Session> {
+    pub(super) session: S,
+    pub(super) chain: Chain<S::Codec>,
+    pub(super) body: Body<S::Codec>,
+}
+
+impl<S: Session> Live<S> {
+    /// Runs an event: `run`, and what follows from it. `staging` is the loop's buffer for output.
+    #[inline]
+    pub(super) fn event(
+        &mut self,
+        conn: &mut TcpConnection<'_>,
+        staging: &mut Buffer,
+        manager: &SessionManager<S>,
+        run: impl FnOnce(&mut S, &mut SessionContext<'_, S>),
+    ) {
+        let Self { session, chain, body } = self;
+        body.staging.swap(staging);
+        let mut cx = SessionContext::new(SessionView::new(conn.reborrow(), body), chain, manager);
+        cx.view.measure_room();
+        let returned = caught(|| {
+            run(session, &mut cx);
+            cx.view.hand_over();
+        });
+        if let Err(payload) = returned {
+            panicked(session, &mut cx, &*payload);
+            crate::reactor::discard(payload);
+        }
+        while has_aftermath(cx.view.body) {
+            aftermath(session, &mut cx);
+        }
+        if cx.view.body.core.has(REARM) {
+            rearm(&mut cx.view);
+        }
+        let SessionView { conn, body, .. } = &mut cx.view;
+        body.publish(conn);
+        body.measure(conn);
+        body.staging.swap(staging);
+    }
+}
+
+#[inline]
+fn has_aftermath<C: Codec>(body: &Body<C>) -> bool {
+    body.core.has(EDITED) || body.core.has_to_end() || body.failure.is_some()
+}
+
+/// Does what an event has brought about beside its callbacks.
+#[cold]
+fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    let returned = caught(|| {
+        if let Some(error) = cx.view.body.failure.take() {
+            report(session, cx, &error);
+        } else if cx.view.body.core.has(EDITED) {
+            apply_edits(session, cx);
+        } else {
+            end(cx);
+        }
+        cx.view.hand_over();
+    });
+    if let Err(payload) = returned {
+        panicked(session, cx, &*payload);
+        crate::reactor::discard(payload);
+    }
+}
+
+/// Ends the session on the connection as was asked for.
+fn end<S: Session>(cx: &mut SessionContext<'_, S>) {
+    let core = &mut cx.view.body.core;
+    if core.has(CLOSING) && !core.has(ABORTING | LAST_WORDS | CONNECTION_TOLD) {
+        core.set(LAST_WORDS, true);
+        cx.chain.outwards(&mut cx.view, |filter, cx| filter.on_closing(cx));
+        cx.view.hand_over();
+    }
+    cx.view.body.core.set(LAST_WORDS, false);
+    cx.view.tell_connection();
+}
+
+/// A callback has panicked: what it had written of a message is taken back, and `on_error` says how to go on.
+#[cold]
+fn panicked<S: Session>(
+    session: &mut S,
+    cx: &mut SessionContext<'_, S>,
+    payload: &(dyn std::any::Any + Send),
+) {
+    let Body { staging, core, .. } = &mut *cx.view.body;
+    staging.unwrite(staging.readable().saturating_sub(core.staged));
+    cx.view.conn.context().report_panic("callback of a session");
+    let is_second = cx.view.body.core.has(ABORTING | CONNECTION_TOLD);
+    if is_second {
+        cx.view.conn.end(CloseReason::HandlerPanicked);
+        cx.view.body.core.set(ABORTING | CONNECTION_TOLD, true);
+        return;
+    }
+    let error = SessionError::Panicked { message: panic_message(payload) };
+    if let Err(payload) = caught(|| report(session, cx, &error)) {
+        crate::reactor::discard(payload);
+        cx.view.conn.context().report_panic("session's on_error");
+        cx.view.body.core.note_reason(CloseReason::HandlerPanicked);
+        cx.view.abort();
+    }
+    cx.view.hand_over();
+}
+
+/// Calls `on_error`, and does what it says.
+fn report<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, error: &SessionError) {
+    cx.view.body.shared.totals.errors.add(1);
+    let action = session.on_error(cx, error);
+    if action == ErrorAction::Continue && error.is_recoverable() {
+        return;
+    }
+    let reason = match error {
+        SessionError::Panicked { .. } => CloseReason::HandlerPanicked,
+        error => CloseReason::Protocol(error.to_string().into()),
+    };
+    cx.view.body.core.note_reason(reason);
+    match action {
+        ErrorAction::Abort => cx.view.abort(),
+        ErrorAction::Close | ErrorAction::Continue => cx.view.close(),
+    }
+}
+
+/// Lets an event go through the filters; answers whether it reaches the session.
+#[inline]
+fn pass<S: Session>(
+    session: &mut S,
+    cx: &mut SessionContext<'_, S>,
+    event: impl FnMut(&mut dyn MessageFilter<S::Codec>, &mut FilterContext<'_, S::Codec>) -> Verdict,
+) -> bool {
+    match cx.chain.inwards(&mut cx.view, event) {
+        Ok(()) => !cx.view.body.core.has(CLOSING | ABORTING),
+        Err(stopped) => {
+            stop(session, cx, stopped);
+            false
+        }
+    }
+}
+
+#[cold]
+fn stop<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, stopped: Stopped) {
+    match stopped.verdict {
+        Verdict::Pass | Verdict::Drop => {}
+        Verdict::Close(reason) => cx.view.close_because(reason),
+        Verdict::Fail(error) => report(session, cx, &SessionError::Filter { name: stopped.name, error }),
+    }
+}
+
+/// The session is there.
+pub(super) fn open<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    if pass(session, cx, |filter, cx| filter.on_open(cx)) {
+        session.on_open(cx);
+    }
+}
+
+/// Bytes have come. What can't be delivered now is left in `raw`.
+#[inline]
+pub(super) fn receive<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) {
+    if cx.view.body.bytes.is_none() {
+        deliver(session, cx, raw, false);
+    }
+    if cx.view.body.bytes.is_some() || cx.view.body.core.has(EDITED) {
+        receive_unusually(session, cx, raw);
+    }
+}
+
+/// Receives by way of byte filters, or filters that have just been changed.
+#[inline(never)]
+fn receive_unusually<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) {
+    for _ in 0..MOST_PULLS {
+        apply_edits(session, cx);
+        if !cx.view.body.core.delivers() || cx.view.body.failure.is_some() {
+            return;
+        }
+        let more = if cx.view.body.bytes.is_some() {
+            let more = cx.view.pull_bytes(raw);
+            deliver_plain(session, cx, false);
+            more
+        } else {
+            deliver(session, cx, raw, false);
+            false
+        };
+        if !more && !cx.view.body.core.has(EDITED) {
+            return;
+        }
+    }
+    cx.view.conn.set_timer(Duration::ZERO, super::view::RESUME);
+}
+
+/// Delivers what the byte filters have given.
+fn deliver_plain<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, at_end: bool) {
+    let Some(bytes) = &mut cx.view.body.bytes else { return };
+    let mut plain = std::mem::take(&mut bytes.plain);
+    deliver(session, cx, &mut plain, at_end);
+    if let Some(bytes) = &mut cx.view.body.bytes {
+        bytes.plain = plain;
+    }
+}
+
+/// Decodes and delivers messages, until there are no more or delivery is stopped. `at_end` says that the peer will send no more.
+#[inline]
+fn deliver<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &mut Buffer, at_end: bool) {
+    let before = cx.view.body.core.messages_in;
+    loop {
+        if !cx.view.body.core.flows() {
+            if !cx.view.body.core.has(UNAUTHENTICATED)
+                || cx.view.body.core.has(EDITED)
+                || !cx.view.body.core.delivers()
+            {
+                return;
+            }
+            if !at_end {
+                if deliver_first(session, cx, input) {
+                    continue;
+                }
+                break;
+            }
+        }
+        let codec = &mut cx.view.body.codec;
+        match if at_end { codec.decode_eof(input) } else { codec.decode(input) } {
+            Ok(Some(message)) => hand_in(session, cx, message),
+            Ok(None) => break,
+            Err(error) => report(session, cx, &SessionError::Decode(error)),
+        }
+    }
+    note_frame(&mut cx.view, input, before);
+}
+
+/// Decodes and delivers a message of a peer who isn't known yet. Answers whether to go on.
+#[inline(never)]
+fn deliver_first<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &mut Buffer) -> bool {
+    let max =
+        cx.view.body.core.config.authentication.map_or(usize::MAX, |authentication| authentication.max_frame);
+    let offered = input.readable().min(max);
+    let mut first = Buffer::from(&input.peek()[..offered]);
+    let more = match cx.view.body.codec.decode(&mut first) {
+        Ok(Some(message)) => {
+            hand_in(session, cx, message);
+            true
+        }
+        Ok(None) if offered == max => {
+            let text = format!(
+                "a message of more than {max} bytes from a peer who has not authenticated: raise `max_frame` of \
+                 `authentication` if such messages are meant"
+            );
+            report(session, cx, &SessionError::Decode(DecodeError::broken(text)));
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            report(session, cx, &SessionError::Decode(error));
+            true
+        }
+    };
+    input.retrieve(offered - first.readable());
+    more
+}
+
+/// A message goes through the filters to the session.
+#[inline]
+fn hand_in<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, mut message: In<'_, S>) {
+    cx.view.body.core.messages_in += 1;
+    if cx.chain.is_empty() || pass(session, cx, |filter, cx| filter.on_message(cx, &mut message)) {
+        session.on_message(cx, message);
+    }
+}
+
+/// Notes since when a part of a message has been there.
+#[inline]
+fn note_frame<C: Codec>(view: &mut SessionView<'_, C>, input: &Buffer, before: u64) {
+    let core = &mut view.body.core;
+    if input.is_empty() {
+        core.frame_since = NEVER;
+    } else if core.frame_since == NEVER || core.messages_in != before {
+        core.frame_since = view.conn.nanos();
+        core.set(REARM, true);
+    }
+}
+
+/// Delivers what was held back while delivery was stopped, and the peer's end if that came meanwhile.
+pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    if !cx.view.body.core.delivers() {
+        return;
+    }
+    let before = cx.view.body.core.messages_in;
+    if cx.view.body.bytes.is_some() {
+        receive_unusually(session, cx, &mut Buffer::new());
+    }
+    if cx.view.body.core.has(END_PENDING) {
+        let mut rest = std::mem::take(&mut cx.view.body.core.seldom().rest);
+        input_closed(session, cx, &mut rest);
+    }
+    if cx.view.body.core.messages_in != before {
+        cx.view.body.core.last_delivered = cx.view.conn.nanos();
+    }
+}
+
+/// The peer will send no more after what is in `rest`.
+pub(super) fn input_closed<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, rest: &mut Buffer) {
+    receive(session, cx, rest);
+    if cx.view.body.bytes.is_some() {
+        if cx.view.body.core.delivers() {
+            let now = cx.view.conn.now();
+            let closed = cx.view.body.bytes.as_mut().map_or(Ok(()), |bytes| bytes.input_closed(now));
+            cx.view.after_bytes(closed);
+            if cx.view.body.failure.is_some() {
+                return;
+            }
+        }
+        deliver_plain(session, cx, true);
+    } else {
+        deliver(session, cx, rest, true);
+    }
+    cx.view.body.core.frame_since = NEVER;
+    if cx.view.is_reading_paused() {
+        cx.view.body.core.set(END_PENDING, true);
+        cx.view.body.core.seldom().rest = std::mem::take(rest);
+        return;
+    }
+    cx.view.body.core.set(END_PENDING, false);
+    if cx.view.body.core.delivers() && pass(session, cx, |filter, cx| filter.on_input_closed(cx)) {
+        session.on_input_closed(cx);
+    }
+}
+
+/// The kernel has taken output.
+pub(super) fn written<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    if let Some(up_to) = cx.view.body.core.writes.take_news() {
+        session.on_written(cx, up_to);
+    }
+}
+
+/// The timer of the deadlines is due.
+pub(super) fn expire<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    let core = &mut cx.view.body.core;
+    core.timer = None;
+    core.armed_for = NEVER;
+    core.set(REARM, true);
+    // What this turn has sent still waits for its end.
+    cx.view.flush();
+    loop {
+        let (last, now) = (cx.view.last_io(), cx.view.conn.nanos());
+        let core = &mut cx.view.body.core;
+        let expired = core.expired(last, now).filter(|_| !core.has(CLOSING | ABORTING));
+        let Some(expired) = expired else { break };
+        if !core.has(PROBED) && !cx.view.conn.is_reading_paused() {
+            // The loop may have been held up, rather than the peer: look before it is judged.
+            core.set(PROBED, true);
+            core.set(REARM, false);
+            cx.view.conn.look_again();
+            arm(&mut cx.view, now);
+            return;
+        }
+        match expired {
+            Expired::Authentication => cx.view.close_because(timed_out("authentication")),
+            Expired::Frame => cx.view.close_because(timed_out("a message's arrival")),
+            Expired::Idle(kind) => {
+                let idle = core.idle.tell(kind, last, now);
+                if pass(session, cx, |filter, cx| filter.on_idle(cx, idle)) {
+                    session.on_idle(cx, idle);
+                }
+            }
+        }
+    }
+    cx.view.body.core.set(PROBED, false);
+}
+
+fn timed_out(what: &'static str) -> CloseReason {
+    CloseReason::TimedOut(Deadline::Named(what))
+}
+
+/// A timer of the session's or of a filter's is due.
+pub(super) fn timer<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, key: u64) {
+    let Some(timer) = cx.view.body.core.seldom().timers.try_remove(key as usize) else { return };
+    if timer.owner == 0 {
+        return session.on_timer(cx, timer.token);
+    }
+    let told = cx.chain.tell(timer.owner, &mut cx.view, |filter, cx| filter.on_timer(cx, timer.token));
+    if let Err(stopped) = told {
+        stop(session, cx, stopped);
+    }
+}
+
+/// Sets the timer for the next deadline, if that is before the one that it is set for.
+fn rearm<C: Codec>(view: &mut SessionView<'_, C>) {
+    view.body.core.set(REARM, false);
+    let deadline = view.body.core.next_deadline(view.last_io());
+    if deadline < view.body.core.armed_for && !view.body.core.has(CLOSING | ABORTING) {
+        arm(view, deadline);
+    }
+}
+
+fn arm<C: Codec>(view: &mut SessionView<'_, C>, deadline: u64) {
+    let delay = Duration::from_nanos(deadline.saturating_sub(view.conn.nanos()));
+    let core = &mut view.body.core;
+    if let Some(timer) = core.timer.take() {
+        view.conn.cancel_timer(timer);
+    }
+    core.armed_for = deadline;
+    core.timer = Some(view.conn.set_timer(delay, DEADLINE));
+}
+
+/// Makes the changes of filters that were asked for.
+pub(super) fn apply_edits<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    while let Some(edits) = cx.view.body.edits.take() {
+        cx.view.body.core.set(EDITED, false);
+        cx.view.hand_over();
+        let PendingEdits { messages, bytes } = *edits;
+        if !bytes.is_empty() {
+            let now = cx.view.conn.now();
+            let output = cx.view.conn.output();
+            let body = &mut *cx.view.body;
+            let id = body.core.id;
+            let chain = body
+                .bytes
+                .get_or_insert_with(|| Box::new(ByteChain::new(id, output.written + output.pending as u64)));
+            let applied = chain.apply(bytes, now);
+            cx.view.after_bytes(applied);
+        }
+        let added = cx.chain.apply(messages, &mut cx.view.body.core.next_serial);
+        for serial in added {
+            if let Err(stopped) = cx.chain.tell(serial, &mut cx.view, |filter, cx| filter.on_open(cx)) {
+                stop(session, cx, stopped);
+            }
+        }
+    }
+    cx.view.body.core.set(EDITED, false);
+}
+
+/// The session has ended.
+pub(super) fn closed<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, reason: &CloseReason) {
+    let _ = cx.chain.inwards(&mut cx.view, |filter, cx| {
+        filter.on_close(cx, reason);
+        Verdict::Pass
+    });
+    let unwritten = cx.view.body.core.writes.first_unwritten();
+    session.on_close(cx, reason, unwritten);
+}

@@ -1,0 +1,449 @@
+//! What a session and its filters see of the session and do to it alike.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::attributes::Attributes;
+use super::body::Body;
+use super::core::{
+    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, ENDED, FIN_TOLD, HELD, PACKETS, PAUSED, REARM,
+    SHUT_DOWN, SessionTimer, UNAUTHENTICATED,
+};
+use super::edits::{ByteFilterEdits, FilterEdits};
+use super::idle::{IdleKind, LastIo};
+use super::{SessionConfig, SessionId, SessionState, SessionStats, WriteError, WriteId};
+use crate::codec::Codec;
+use crate::connection::{CloseReason, ConnectionConfig, SendError, TcpConnection};
+use crate::reactor::{LoopContext, TimerId};
+use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
+
+/// A timer of the session's deadlines.
+pub(super) const DEADLINE: u64 = u64::MAX;
+/// A timer of zero: messages that were held back are delivered.
+pub(super) const RESUME: u64 = u64::MAX - 1;
+/// A timer of byte filters.
+pub(super) const BYTES: u64 = u64::MAX - 2;
+
+/// Staged output of so many bytes is handed to the connection before the callback returns.
+const FLUSH_AT: usize = 16 * 1024;
+
+/// A session as its own callbacks and its filters see it.
+///
+/// Nothing that is called here blocks, and nothing calls the session back before it returns.
+pub struct SessionView<'a, C: Codec> {
+    pub(super) conn: TcpConnection<'a>,
+    pub(super) body: &'a mut Body<C>,
+    /// Whose timers are set: the session's, or a filter's.
+    owner: u32,
+}
+
+/// What it is.
+impl<C: Codec> SessionView<'_, C> {
+    /// Which session this is.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.body.core.id
+    }
+
+    /// Where the session is in its life.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        let core = &self.body.core;
+        if core.has(ENDED) {
+            return SessionState::Closed;
+        }
+        if core.has(CLOSING | ABORTING) {
+            return SessionState::Closing;
+        }
+        let last = self.last_io();
+        let is_idle = |kind| core.idle.count(kind, last) > 0;
+        let (read, write, both) =
+            (is_idle(IdleKind::Read), is_idle(IdleKind::Write), is_idle(IdleKind::Both));
+        if read || write || both { SessionState::Idle { read, write, both } } else { SessionState::Connected }
+    }
+
+    /// The peer's address; unnamed for most Unix peers.
+    #[must_use]
+    pub fn peer_address(&self) -> Address {
+        self.conn.peer_address()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpConnection::local_address`].
+    pub fn local_address(&self) -> io::Result<Address> {
+        self.conn.local_address()
+    }
+
+    /// Who the peer is, on a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpConnection::peer_credentials`].
+    pub fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        self.conn.peer_credentials()
+    }
+
+    /// The kernel's figures of a TCP connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpConnection::tcp_info`].
+    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
+        self.conn.tcp_info()
+    }
+
+    /// The socket, to set options; see [`TcpConnection::socket`].
+    #[must_use]
+    pub fn socket(&self) -> Option<&Socket> {
+        self.conn.socket()
+    }
+
+    /// The loop's time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.conn.now()
+    }
+
+    /// The loop: its timers, its tasks, what is kept for each loop.
+    pub fn context(&mut self) -> &mut LoopContext {
+        self.conn.context()
+    }
+
+    /// The codec, to change its limits: once a peer has logged in, say.
+    pub fn codec(&mut self) -> &mut C {
+        &mut self.body.codec
+    }
+
+    /// What the session has done so far.
+    #[must_use]
+    pub fn stats(&mut self) -> SessionStats {
+        let last = self.last_io();
+        self.body.stats(&self.conn, last)
+    }
+
+    /// What the user keeps with the session.
+    pub fn attributes(&mut self) -> Attributes<'_> {
+        let Body { core, shared, .. } = &mut *self.body;
+        let id = core.id;
+        Attributes::new(&mut **core.seldom().attributes.get_or_insert_with(|| shared.attributes(id)))
+    }
+}
+
+/// Its limits.
+impl<C: Codec> SessionView<'_, C> {
+    /// The limits and deadlines in force.
+    #[must_use]
+    pub fn config(&self) -> &SessionConfig {
+        &self.body.core.config
+    }
+
+    /// Changes limits and deadlines of this session alone.
+    pub fn configure(&mut self, change: impl FnOnce(&mut SessionConfig)) {
+        let core = &mut self.body.core;
+        change(std::rc::Rc::make_mut(&mut core.config));
+        core.set(REARM, true);
+    }
+
+    /// Changes limits and deadlines of this session's connection alone.
+    pub fn configure_connection(&mut self, change: impl FnOnce(&mut ConnectionConfig)) {
+        self.conn.configure(change);
+        self.measure_room();
+    }
+
+    /// The peer is known: what [`SessionConfig::authentication`] asks for does not hold any more.
+    pub fn set_authenticated(&mut self) {
+        self.body.core.set(UNAUTHENTICATED, false);
+    }
+
+    /// Whether the peer is known, or needn't be.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        !self.body.core.has(UNAUTHENTICATED)
+    }
+}
+
+/// Its flow.
+impl<C: Codec> SessionView<'_, C> {
+    /// Stops reading, and delivering messages, those included that have been received already. Nothing is lost.
+    pub fn pause_reading(&mut self) {
+        self.body.core.set(PAUSED, true);
+        self.conn.pause_reading();
+    }
+
+    /// Reads and delivers again: first what was held back, not before the callback under way has returned.
+    pub fn resume_reading(&mut self) {
+        if self.body.core.has(PAUSED) {
+            self.body.core.set(PAUSED, false);
+            self.continue_reading();
+        }
+    }
+
+    /// Whether reading is paused.
+    #[must_use]
+    pub fn is_reading_paused(&self) -> bool {
+        self.body.core.has(PAUSED)
+    }
+
+    /// How many bytes of output wait to be taken by the kernel.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.conn.pending_output() + self.body.held_output()
+    }
+
+    /// How many writes may not have reached the kernel yet.
+    #[must_use]
+    pub fn pending_writes(&self) -> usize {
+        self.body.core.writes.pending()
+    }
+
+    /// Hands what was written to the connection now instead of when the callback returns, and lets that write it.
+    pub fn flush(&mut self) {
+        self.hand_over();
+        self.conn.flush();
+    }
+}
+
+/// Its end.
+impl<C: Codec> SessionView<'_, C> {
+    /// Closes the session once all that was written has reached the peer, as [`TcpConnection::close`] does. No message is
+    /// delivered any more, and none accepted. Does nothing the second time.
+    pub fn close(&mut self) {
+        self.body.core.set(CLOSING, true);
+    }
+
+    /// Closes the session as [`close`](Self::close) does, and says why.
+    pub fn close_because(&mut self, reason: CloseReason) {
+        if !self.body.core.has(CLOSING | ABORTING | ENDED) {
+            self.body.core.note_reason(reason);
+            self.close();
+        }
+    }
+
+    /// Ends the session at once: what has not reached the kernel never does. Does nothing the second time.
+    pub fn abort(&mut self) {
+        self.body.core.set(ABORTING, true);
+    }
+
+    /// Writes nothing more after what is pending, and says so to the peer (FIN); messages are still delivered.
+    pub fn shutdown(&mut self) {
+        self.body.core.set(SHUT_DOWN, true);
+    }
+
+    /// Closes the session as soon as nothing has been received or sent for so long, counted from the last byte.
+    pub fn close_when_silent(&mut self, silence: Duration) {
+        self.conn.close_when_silent(silence);
+    }
+}
+
+/// Its timers and filters.
+impl<C: Codec> SessionView<'_, C> {
+    /// Calls `on_timer` of whoever sets the timer, the session or a filter, with `token` after `delay`, unless the session has
+    /// ended by then.
+    pub fn set_timer(&mut self, delay: Duration, token: u64) -> TimerId {
+        let timers = &mut self.body.core.seldom().timers;
+        let key = timers.insert(SessionTimer { owner: self.owner, token, id: None });
+        let id = self.conn.set_timer(delay, key as u64);
+        if let Some(timer) = timers.get_mut(key) {
+            timer.id = Some(id);
+        }
+        id
+    }
+
+    /// Cancels a timer of this session; `false` if it has fired, was cancelled, or is none of its.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        let timers = &mut self.body.core.seldom().timers;
+        let key = timers.iter().find(|(_, of_session)| of_session.id == Some(timer)).map(|(key, _)| key);
+        key.is_some_and(|key| {
+            timers.remove(key);
+            self.conn.cancel_timer(timer)
+        })
+    }
+
+    /// The message filters, to be changed.
+    pub fn filters(&mut self) -> FilterEdits<'_, C> {
+        let body = &mut *self.body;
+        body.core.set(EDITED, true);
+        FilterEdits { names: &mut body.filter_names, edits: &mut body.edits.get_or_insert_default().messages }
+    }
+
+    /// The byte filters, to be changed. What has been written before goes through those that were there then, what has been
+    /// received and not decoded yet through those that are there now.
+    pub fn byte_filters(&mut self) -> ByteFilterEdits<'_> {
+        let body = &mut *self.body;
+        body.core.set(EDITED, true);
+        ByteFilterEdits {
+            names: &mut body.byte_filter_names,
+            edits: &mut body.edits.get_or_insert_default().bytes,
+        }
+    }
+}
+
+/// For the layer's own use.
+impl<'a, C: Codec> SessionView<'a, C> {
+    #[inline]
+    pub(super) fn new(conn: TcpConnection<'a>, body: &'a mut Body<C>) -> Self {
+        Self { conn, body, owner: 0 }
+    }
+
+    #[inline]
+    pub(super) fn reborrow_for(&mut self, owner: u32) -> SessionView<'_, C> {
+        SessionView { conn: self.conn.reborrow(), body: self.body, owner }
+    }
+
+    pub(super) fn last_io(&self) -> LastIo {
+        let (read, write) = self.conn.last_io();
+        LastIo { read: read.max(self.body.core.last_delivered), write }
+    }
+
+    /// Encodes a message behind those that are staged.
+    #[inline]
+    pub(super) fn encode(&mut self, message: C::Out<'_>) -> Result<WriteId, WriteError> {
+        let body = &mut *self.body;
+        body.codec.encode(message, &mut body.staging)?;
+        self.accept_staged()
+    }
+
+    /// Takes bytes for a message that someone has encoded.
+    pub(super) fn send_encoded(&mut self, encoded: &bytes::Bytes) -> Result<WriteId, WriteError> {
+        if self.body.bytes.is_some() || encoded.len() < FLUSH_AT || self.body.core.has(PACKETS) {
+            self.body.staging.append(encoded);
+            return self.accept_staged();
+        }
+        self.hand_over();
+        let core = &mut self.body.core;
+        if encoded.len() > core.room || core.writes.pending() >= core.config.pending_writes {
+            return Err(self.overflow());
+        }
+        let id = core.writes.accept(core.base + encoded.len() as u64);
+        let _ = self.conn.send(encoded);
+        self.measure_room();
+        Ok(id)
+    }
+
+    #[inline]
+    fn accept_staged(&mut self) -> Result<WriteId, WriteError> {
+        let Body { core, staging, .. } = &mut *self.body;
+        let staged = staging.readable();
+        if staged > core.room || core.writes.pending() >= core.config.pending_writes {
+            staging.unwrite(staged - core.staged);
+            return Err(self.overflow());
+        }
+        if core.has(PACKETS) {
+            return self.send_packet();
+        }
+        let id = core.writes.accept(core.base + staged as u64);
+        core.staged = staged;
+        if staged >= FLUSH_AT {
+            self.hand_over();
+        }
+        Ok(id)
+    }
+
+    /// Sends what is staged as one packet.
+    #[inline(never)]
+    fn send_packet(&mut self) -> Result<WriteId, WriteError> {
+        let end = self.body.core.base + self.body.staging.readable() as u64;
+        if self.body.bytes.is_none() {
+            match self.conn.send(&mut self.body.staging) {
+                Ok(()) => {}
+                Err(SendError::TooLarge) => return Err(WriteError::TooLarge),
+                Err(_) => return Err(WriteError::Closed),
+            }
+        }
+        let id = self.body.core.writes.accept(end);
+        self.hand_over();
+        self.measure_room();
+        Ok(id)
+    }
+
+    #[cold]
+    fn overflow(&mut self) -> WriteError {
+        self.body.shared.totals.refused_writes.add(1);
+        self.body.core.note_reason(CloseReason::SlowConsumer);
+        self.abort();
+        WriteError::Full
+    }
+
+    /// Hands what is staged to the connection.
+    #[inline]
+    pub(super) fn hand_over(&mut self) {
+        if !self.body.staging.is_empty() {
+            self.hand_over_staged();
+        }
+    }
+
+    #[inline]
+    fn hand_over_staged(&mut self) {
+        if self.body.bytes.is_some() {
+            return self.hand_over_filtered();
+        }
+        // An error is the connection's end, which tells what was not written.
+        let _ = self.conn.send(&mut self.body.staging);
+        self.body.core.staged = 0;
+        self.measure_room();
+    }
+
+    /// Reads again, if nothing keeps it from that.
+    pub(super) fn continue_reading(&mut self) {
+        if !self.body.core.has(PAUSED | HELD) {
+            self.conn.resume_reading();
+            if self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
+                self.conn.set_timer(Duration::ZERO, RESUME);
+            }
+        }
+    }
+
+    /// Notes how much may be staged, and where in the stream it will lie.
+    #[inline]
+    pub(super) fn measure_room(&mut self) {
+        let output = self.conn.output();
+        let body = &mut *self.body;
+        let core = &mut body.core;
+        match &mut body.bytes {
+            None => {
+                core.base = output.written + output.pending as u64;
+                core.room = output.hard_cap.saturating_sub(output.pending);
+                core.writes.settle(output.written);
+            }
+            Some(bytes) => {
+                core.base = bytes.taken();
+                core.room = output.hard_cap.saturating_sub(output.pending + bytes.held_output());
+                core.writes.settle(bytes.written(output.written));
+            }
+        }
+    }
+
+    /// Does to the connection what was asked for: closes it, aborts it, or shuts it down.
+    pub(super) fn tell_connection(&mut self) {
+        let core = &mut self.body.core;
+        if core.has(ABORTING) {
+            core.set(CONNECTION_TOLD, true);
+            let reason = core.take_reason().unwrap_or(CloseReason::Local);
+            self.body.staging.retrieve_all();
+            self.conn.end(reason);
+        } else if core.has(CLOSING) {
+            core.set(CONNECTION_TOLD, true);
+            let reason = core.take_reason();
+            self.finish_bytes();
+            self.conn.close_with(reason);
+        } else {
+            core.set(FIN_TOLD, true);
+            self.finish_bytes();
+            self.conn.shutdown();
+        }
+    }
+}
+
+impl<C: Codec> fmt::Debug for SessionView<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionView")
+            .field("id", &self.id())
+            .field("peer", &self.peer_address())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
