@@ -263,6 +263,7 @@ impl Core {
     #[inline]
     fn mark_written(&mut self) {
         if self.has(REPORTS_WRITES) {
+            self.due.0 &= !Due::WRITE_PROGRESS.0;
             self.mark_due(Due::WRITE_COMPLETE);
         }
     }
@@ -299,9 +300,10 @@ impl Core {
         if self.has(ENDED) {
             self.due.0 &= Due::CLOSE.0;
         }
-        if self.has_pending() {
+        if self.has_pending() && self.due.0 & Due::WRITE_COMPLETE.0 != 0 {
             // More was sent since; it is due again when that is out too.
-            self.due.0 &= !Due::WRITE_COMPLETE.0;
+            self.due.0 = self.due.0 & !Due::WRITE_COMPLETE.0 | Due::WRITE_PROGRESS.0;
+            wanted.0 |= Due::WRITE_PROGRESS.0;
         }
         let both = self.due.0 & wanted.0;
         let lowest = both & both.wrapping_neg();
