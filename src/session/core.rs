@@ -190,7 +190,9 @@ impl Core {
 
     fn frame_deadline(&self) -> u64 {
         match self.config.frame_deadline {
-            Some(time) if self.frame_since != NEVER => self.frame_since.saturating_add(nanos(time)),
+            Some(time) if self.frame_since != NEVER && !self.has(PAUSED | HELD) => {
+                self.frame_since.saturating_add(nanos(time))
+            }
             _ => NEVER,
         }
     }

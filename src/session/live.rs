@@ -43,7 +43,7 @@ impl<S: Session> Live<S> {
         cx.view.measure_room();
         let returned = caught(|| {
             run(session, &mut cx);
-            cx.view.hand_over();
+            cx.view.hand_over_last();
         });
         if let Err(payload) = returned {
             panicked(session, &mut cx, &*payload);
@@ -70,6 +70,7 @@ fn has_aftermath<C: Codec>(body: &Body<C>) -> bool {
 /// Does what an event has brought about beside its callbacks.
 #[cold]
 fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
+    cx.view.measure_room();
     let returned = caught(|| {
         if let Some(error) = cx.view.body.failure.take() {
             report(session, cx, &error);
@@ -107,6 +108,7 @@ fn panicked<S: Session>(
 ) {
     let Body { staging, core, .. } = &mut *cx.view.body;
     staging.unwrite(staging.readable().saturating_sub(core.staged));
+    cx.view.measure_room();
     cx.view.conn.context().report_panic("callback of a session");
     let is_second = cx.view.body.core.has(ABORTING | CONNECTION_TOLD);
     if is_second {
@@ -228,6 +230,7 @@ fn deliver<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &
                 || cx.view.body.core.has(EDITED)
                 || !cx.view.body.core.delivers()
             {
+                cx.view.body.core.frame_since = NEVER;
                 return;
             }
             if !at_end {

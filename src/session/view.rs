@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::attributes::Attributes;
 use super::body::Body;
 use super::core::{
-    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, ENDED, FIN_TOLD, HELD, PACKETS, PAUSED, REARM,
-    SHUT_DOWN, SessionTimer, UNAUTHENTICATED,
+    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, ENDED, FIN_TOLD, HELD, NEVER, PACKETS, PAUSED,
+    REARM, SHUT_DOWN, SessionTimer, UNAUTHENTICATED,
 };
 use super::edits::{ByteFilterEdits, FilterEdits};
 use super::idle::{IdleKind, LastIo};
@@ -369,27 +369,43 @@ impl<'a, C: Codec> SessionView<'a, C> {
     }
 
     /// Hands what is staged to the connection.
-    #[inline]
     pub(super) fn hand_over(&mut self) {
         if !self.body.staging.is_empty() {
-            self.hand_over_staged();
+            self.hand_over_last();
+            self.measure_room();
         }
     }
 
+    /// Hands what is staged to the connection when nothing more will be staged in this event.
     #[inline]
-    fn hand_over_staged(&mut self) {
-        if self.body.bytes.is_some() {
-            return self.hand_over_filtered();
+    pub(super) fn hand_over_last(&mut self) {
+        if self.body.staging.is_empty() {
+            return;
         }
-        // An error is the connection's end, which tells what was not written.
-        let _ = self.conn.send(&mut self.body.staging);
-        self.body.core.staged = 0;
-        self.measure_room();
+        if self.body.bytes.is_some() {
+            self.hand_over_filtered();
+        } else {
+            // An error is the connection's end, which tells what was not written.
+            let _ = self.conn.send(&mut self.body.staging);
+            self.body.core.staged = 0;
+        }
     }
 
     /// Reads again, if nothing keeps it from that.
     pub(super) fn continue_reading(&mut self) {
         if !self.body.core.has(PAUSED | HELD) {
+            let (now, holds_plain) =
+                (self.conn.nanos(), self.body.bytes.as_ref().is_some_and(|bytes| !bytes.plain.is_empty()));
+            let holds = holds_plain || !self.conn.unread_input().is_empty();
+            let core = &mut self.body.core;
+            if holds {
+                core.last_delivered = now;
+            }
+            if core.frame_since != NEVER {
+                // The peer could not go on with its message meanwhile.
+                core.frame_since = now;
+                core.set(REARM, true);
+            }
             self.conn.resume_reading();
             if self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
                 self.conn.set_timer(Duration::ZERO, RESUME);
