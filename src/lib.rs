@@ -118,4 +118,6 @@ mod pages {
     mod operations {}
     #[doc = include_str!("../docs/porting-from-muduo.md")]
     mod porting_from_muduo {}
+    #[doc = include_str!("../docs/sessions.md")]
+    mod sessions {}
 }
