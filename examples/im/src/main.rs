@@ -3,9 +3,13 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod serve;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mode = support::Options::mode(&[("serve", "the server")]);
-    support::fail(format_args!("{mode} is not there yet"))
+    match support::Options::mode(&[("serve", "the server")]) {
+        "serve" => serve::run(),
+        mode => support::fail(format_args!("{mode} is not there yet")),
+    }
 }

@@ -84,7 +84,7 @@ pub struct History {
     pub before: Option<i64>,
     /// How many at most: 50 if it isn't given, 100 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
+    pub limit: Option<u32>,
 }
 
 /// The reply to [`History`].
@@ -124,7 +124,7 @@ pub struct ListConversations {}
 /// The reply to [`ListConversations`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Conversations {
-    /// Those in which something was said or which are of groups that the user is in, users first, ordered by number.
+    /// Those that the user takes part in, the one in which something was said last first; 1000 at most.
     pub conversations: Vec<ConversationState>,
 }
 

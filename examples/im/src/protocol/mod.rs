@@ -66,7 +66,7 @@ pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest text of a message in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
 /// Most messages of a page of history.
-pub const MAX_PAGE: usize = 100;
+pub const MAX_PAGE: u32 = 100;
 /// Most recipients of a [`MultiSend`].
 pub const MAX_RECIPIENTS: usize = 100;
 /// How often a client that has nothing else to say sends a [`Heartbeat`].

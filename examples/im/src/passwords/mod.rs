@@ -1,0 +1,130 @@
+//! Passwords: hashed with argon2id on threads of their own, and protected against guessing.
+//!
+//! A hash is made to be slow and to need memory, so no loop and no storage thread computes one. Passwords come in as they were
+//! typed, are never logged, and leave as hashes.
+
+use std::io;
+use std::sync::Mutex;
+use std::thread::{Builder, JoinHandle};
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::protocol::{ErrorCode, Failure};
+
+mod attempts;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use attempts::{Attempt, Attempts};
+
+/// How many passwords may wait for a thread: some ten seconds of work, which is what a client waits for.
+const QUEUE: usize = 256;
+/// Passes over the memory, as recommended for 19 MiB.
+const PASSES: u32 = 2;
+
+/// The threads that hash and check passwords. Shared by all loops.
+pub(crate) struct Passwords {
+    jobs: Sender<Job>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+enum Job {
+    Hash { password: String, done: Done<String> },
+    Check { password: String, hash: Option<String>, done: Done<bool> },
+    Close,
+}
+
+type Done<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
+
+impl Passwords {
+    /// Starts the threads; each hash takes so many KiB of memory, at least 8.
+    pub(crate) fn start(threads: usize, memory: u32) -> io::Result<Self> {
+        let params = Params::new(memory, PASSES, 1, None).map_err(io::Error::other)?;
+        let hasher = Argon2::new(Algorithm::Argon2id, Version::default(), params);
+        let nobody = hash(&hasher, "nobody's").map_err(|failure| io::Error::other(failure.text))?;
+        let (jobs, queue) = crossbeam_channel::bounded(QUEUE);
+        let mut started = Vec::new();
+        for number in 0..threads.max(1) {
+            let (queue, hasher, nobody) = (queue.clone(), hasher.clone(), nobody.clone());
+            let thread = Builder::new().name(format!("passwords-{number}"));
+            started.push(thread.spawn(move || work(&queue, &hasher, &nobody))?);
+        }
+        Ok(Self { jobs, threads: Mutex::new(started) })
+    }
+
+    /// Hashes a password. `done` is called on one of the threads, or at once on this one if too many wait.
+    pub(crate) fn hash(&self, password: String, done: impl FnOnce(Result<String, Failure>) + Send + 'static) {
+        self.queue(Job::Hash { password, done: Box::new(done) });
+    }
+
+    /// Checks a password against a hash. Without one, as for a user that there isn't, it takes as long and is always wrong.
+    pub(crate) fn check(
+        &self,
+        password: String,
+        hash: Option<String>,
+        done: impl FnOnce(Result<bool, Failure>) + Send + 'static,
+    ) {
+        self.queue(Job::Check { password, hash, done: Box::new(done) });
+    }
+
+    /// Ends the threads behind what is queued, and waits for that.
+    pub(crate) fn close(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        for _ in &threads {
+            // An error: the threads have ended.
+            let _ = self.jobs.send(Job::Close);
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the passwords has panicked");
+            }
+        }
+    }
+
+    fn queue(&self, job: Job) {
+        if let Err(refused) = self.jobs.try_send(job) {
+            let failure =
+                Failure::new(ErrorCode::Busy, "too many passwords wait to be checked: try again later");
+            match refused.into_inner() {
+                Job::Hash { done, .. } => done(Err(failure)),
+                Job::Check { done, .. } => done(Err(failure)),
+                Job::Close => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passwords").field("waiting", &self.jobs.len()).finish_non_exhaustive()
+    }
+}
+
+fn work(queue: &Receiver<Job>, hasher: &Argon2<'_>, nobody: &str) {
+    while let Ok(job) = queue.recv() {
+        match job {
+            Job::Hash { password, done } => done(hash(hasher, &password)),
+            Job::Check { password, hash: Some(hash), done } => done(Ok(is_right(hasher, &password, &hash))),
+            Job::Check { password, hash: None, done } => {
+                is_right(hasher, &password, nobody);
+                done(Ok(false));
+            }
+            Job::Close => break,
+        }
+    }
+}
+
+fn hash(hasher: &Argon2<'_>, password: &str) -> Result<String, Failure> {
+    hasher.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| {
+        log::error!("a password can't be hashed: {error}");
+        Failure::new(ErrorCode::StorageFailed, "the server can't hash passwords now: try again later")
+    })
+}
+
+/// The hash says with which memory and how many passes it was made.
+fn is_right(hasher: &Argon2<'_>, password: &str, hash: &str) -> bool {
+    hasher.verify_password(password.as_bytes(), hash).is_ok()
+}

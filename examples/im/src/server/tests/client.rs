@@ -1,0 +1,182 @@
+//! A client that waits.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use campana::Buffer;
+use campana::codec::Codec;
+
+use super::DEADLINE;
+use crate::protocol::{CaughtUp, Command, Event, Failure, FrameCodec, Heartbeat, Message, Outgoing, Request};
+
+/// A client that waits for each answer, and keeps the events that come meanwhile.
+pub(super) struct Client {
+    stream: TcpStream,
+    codec: FrameCodec,
+    input: Buffer,
+    seq: u32,
+    events: VecDeque<Received>,
+}
+
+/// A frame that has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Received {
+    number: u16,
+    seq: u32,
+    body: Vec<u8>,
+}
+
+impl Received {
+    fn command(&self) -> Option<Command> {
+        Command::from_number(self.number)
+    }
+}
+
+impl Client {
+    pub(super) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (codec, input, events) = (FrameCodec::default(), Buffer::new(), VecDeque::new());
+        Self { stream, codec, input, seq: 0, events }
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(super) fn request<R: Request>(&mut self, request: &R) -> Result<R::Reply, Failure> {
+        let seq = self.send(request);
+        self.answer::<R>(seq)
+    }
+
+    /// Sends a request, and gives its sequence number.
+    pub(super) fn send<R: Request>(&mut self, request: &R) -> u32 {
+        self.seq += 1;
+        let mut output = Buffer::new();
+        self.codec.encode(Outgoing::request(self.seq, request), &mut output).unwrap();
+        self.send_bytes(output.peek());
+        self.seq
+    }
+
+    pub(super) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Waits for the answer to a request.
+    #[track_caller]
+    pub(super) fn answer<R: Request>(&mut self, seq: u32) -> Result<R::Reply, Failure> {
+        self.answer_if_any::<R>(seq).expect("the connection was closed")
+    }
+
+    /// Waits for the answer to a request, or the end of the connection.
+    #[track_caller]
+    pub(super) fn answer_if_any<R: Request>(&mut self, seq: u32) -> Option<Result<R::Reply, Failure>> {
+        loop {
+            let received = self.receive()?;
+            if received.seq == 0 {
+                self.events.push_back(received);
+                continue;
+            }
+            assert_eq!(received.seq, seq, "{received:?}");
+            return Some(match received.command() {
+                Some(Command::Failure) => Err(serde_json::from_slice(&received.body).unwrap()),
+                command => {
+                    assert_eq!(command, Some(R::COMMAND));
+                    Ok(serde_json::from_slice(&received.body).unwrap())
+                }
+            });
+        }
+    }
+
+    /// Waits for the next event, which has to be of this kind.
+    #[track_caller]
+    pub(super) fn event<E: Event>(&mut self) -> E {
+        let received = self.next_event();
+        assert_eq!(received.command(), Some(E::COMMAND), "{}", String::from_utf8_lossy(&received.body));
+        assert_eq!(received.seq, 0);
+        serde_json::from_slice(&received.body).unwrap()
+    }
+
+    /// Waits for a message; nothing if a kick comes first.
+    pub(super) fn message_or_kick(&mut self) -> Option<Message> {
+        loop {
+            let received = self.next_event();
+            match received.command() {
+                Some(Command::CaughtUp) => {}
+                Some(Command::Kicked) => return None,
+                Some(Command::Message) => return Some(serde_json::from_slice(&received.body).unwrap()),
+                command => panic!("{command:?}"),
+            }
+        }
+    }
+
+    /// Waits for an event of this kind, whatever comes before it.
+    pub(super) fn skip_to<E: Event>(&mut self) -> E {
+        loop {
+            let received = self.next_event();
+            if received.command() == Some(E::COMMAND) {
+                return serde_json::from_slice(&received.body).unwrap();
+            }
+        }
+    }
+
+    #[track_caller]
+    fn next_event(&mut self) -> Received {
+        let queued = self.events.pop_front();
+        queued.or_else(|| self.receive()).expect("the connection was closed")
+    }
+
+    /// Waits until all that was missed has come, and gives it.
+    pub(super) fn caught_up(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        loop {
+            let received = self.next_event();
+            match received.command() {
+                Some(Command::Message) => messages.push(serde_json::from_slice(&received.body).unwrap()),
+                Some(Command::CaughtUp) => {
+                    let CaughtUp { position } = serde_json::from_slice(&received.body).unwrap();
+                    assert!(messages.last().is_none_or(|last: &Message| last.position == position));
+                    return messages;
+                }
+                command => panic!("{command:?} before all was delivered"),
+            }
+        }
+    }
+
+    /// What has come before the answer to a request that is sent now, and was not looked at.
+    pub(super) fn events_so_far(&mut self) -> Vec<Command> {
+        self.request(&Heartbeat {}).unwrap();
+        self.events.drain(..).filter_map(|event| event.command()).collect()
+    }
+
+    pub(super) fn forget_events(&mut self) {
+        self.events_so_far();
+    }
+
+    /// Waits for the end of the connection, in good order or not.
+    pub(super) fn assert_closed(&mut self) {
+        if let Some(received) = self.receive() {
+            panic!("{received:?} where the end was expected");
+        }
+    }
+
+    pub(super) fn shut_down_writing(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// The next frame; nothing at the end.
+    fn receive(&mut self) -> Option<Received> {
+        loop {
+            if let Some(frame) = self.codec.decode(&mut self.input).unwrap() {
+                return Some(Received { number: frame.number, seq: frame.seq, body: frame.body.to_vec() });
+            }
+            let mut bytes = [0; 64 * 1024];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(n) => self.input.append(&bytes[..n]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}

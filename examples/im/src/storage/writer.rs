@@ -1,0 +1,109 @@
+//! The thread that writes: group commit.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+use rusqlite::Connection;
+
+use super::Job;
+use super::error::storage_failed;
+use super::operation::Operation;
+use super::store::{MemberCache, Store};
+
+/// Most operations of a transaction: how much a crash of the disk can make fail together, and what the first one waits for.
+const BATCH: usize = 256;
+
+/// Does what is queued until it is told to close.
+pub(super) fn run(connection: Connection, jobs: &Receiver<Job>) {
+    let mut writer =
+        Writer { now: latest_time(&connection), connection, members: MemberCache::default(), failing: false };
+    let mut closing = false;
+    while !closing {
+        let mut batch = Vec::new();
+        let mut job = jobs.recv().ok();
+        loop {
+            match job {
+                Some(Job::Run(operation)) => batch.push(operation),
+                Some(Job::Close) => closing = true,
+                None => break,
+            }
+            job = if batch.len() < BATCH && !closing { jobs.try_recv().ok() } else { None };
+        }
+        if batch.is_empty() {
+            // Told to close, or nobody is left to tell.
+            break;
+        }
+        writer.commit(batch);
+    }
+    if let Err((_, error)) = writer.connection.close() {
+        log::warn!("closing the database: {error}");
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    now: i64,
+    members: MemberCache,
+    /// Whether the last batch could not be committed: said once, not for each batch of a disk that stays full.
+    failing: bool,
+}
+
+impl Writer {
+    fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
+        self.now = self.now.max(wall_clock());
+        match self.transaction(&mut batch) {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    log::info!("the database takes writes again");
+                }
+                batch.into_iter().for_each(Operation::finish);
+            }
+            Err(error) => {
+                self.members.clear();
+                if !self.connection.is_autocommit()
+                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
+                {
+                    log::error!("a transaction could not be rolled back: {error}");
+                }
+                if !std::mem::replace(&mut self.failing, true) {
+                    log::error!("{} operations could not be stored: {error}", batch.len());
+                }
+                for operation in batch {
+                    operation.refuse(storage_failed());
+                }
+            }
+        }
+    }
+
+    /// One transaction with a savepoint for each operation, so that one that fails takes nothing of the others with it.
+    fn transaction(&self, batch: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
+        let execute = |sql| self.connection.prepare_cached(sql)?.execute(()).map(drop);
+        execute("BEGIN IMMEDIATE")?;
+        let store = Store { connection: &self.connection, now: self.now, members: &self.members };
+        for operation in batch {
+            execute("SAVEPOINT operation")?;
+            if let Err(failed) = operation.run(&store) {
+                if let Some(error) = failed.database {
+                    log::warn!("an operation failed: {error}");
+                }
+                // Fails if the database has rolled back everything by itself, as it may if the disk is full.
+                execute("ROLLBACK TO operation")?;
+            }
+            execute("RELEASE operation")?;
+        }
+        execute("COMMIT")
+    }
+}
+
+/// The time of the last message, behind which the clock must not fall if it was set back in the meantime.
+fn latest_time(connection: &Connection) -> i64 {
+    let latest =
+        connection.query_row("SELECT time FROM messages ORDER BY id DESC LIMIT 1", (), |row| row.get(0));
+    latest.unwrap_or(0)
+}
+
+/// Milliseconds since 1970.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
