@@ -20,15 +20,15 @@ mod timers;
 
 const HELP: &str = "\
 peers serve KIND [--service echo|framed|fan-out] [--port P] [--core C]
-    Serves on 127.0.0.1. KIND is raw, raw-deferred, campana, campana-now, campana-busy, tokio, tokio-usual (or monoio, if it
-    was built with that feature).
+    Serves on 127.0.0.1. KIND is raw, raw-deferred, raw-batch, campana, campana-now, campana-busy, campana-session, tokio,
+    tokio-usual (or monoio, if it was built with that feature).
 peers load --connect ADDR [--pattern echo|framed|fan-out|churn|idle] [--connections N] [--senders N] [--bytes B] [--depth D]
            [--seconds S | --messages M] [--lockstep] [--watch PID] [--core C]
     Loads a server in a closed loop, and prints one line of figures. A message of fan-out is a line to one member, one of
     churn is a connection. --watch measures the processor time of the server's process as well.
 peers run [--rows ROW,...] [--kinds KIND,...] [--rounds 5] [--seconds 2]
     Runs server and load as processes on a core each, interleaved in rounds, and prints tables: the median over the rounds of
-    the ratio to the raw floor of the same round, and the processor time of a message likewise.
+    the ratio to the first of the kinds in the same round, raw by default, and the processor time of a message likewise.
 peers rows
     Lists the rows.
 peers memory [--kinds KIND,...] [--connections 5000] [--bytes 64]

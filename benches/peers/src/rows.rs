@@ -21,6 +21,7 @@ impl Row {
     /// Whether this kind of server has something of its own to show here.
     pub fn concerns(&self, kind: Kind) -> bool {
         match kind {
+            Kind::RawBatch => self.service == Service::Framed,
             Kind::CampanaBusy => self.connections == 1,
             Kind::TokioUsual => self.pattern != Pattern::Churn,
             #[cfg(feature = "monoio")]

@@ -9,6 +9,7 @@ mod campana;
 #[cfg(feature = "monoio")]
 mod monoio;
 mod raw;
+mod session;
 mod tokio;
 
 /// What a server does with what it receives.
@@ -29,12 +30,16 @@ pub enum Kind {
     Raw,
     /// The same, with small output written at the end of the batch of events.
     RawDeferred,
+    /// The same, with one write for all whole frames of a read, from where they lie; other replies each at once.
+    RawBatch,
     /// campana as it comes.
     Campana,
     /// campana with every send written at once.
     CampanaNow,
     /// campana with 50 us of looking before it blocks.
     CampanaBusy,
+    /// campana through its session layer.
+    CampanaSession,
     /// tokio on one thread, in the form that serves best.
     Tokio,
     /// tokio as it is usually written: frames by tokio-util's codec; for fan-out, each line written to each member at once.
@@ -54,11 +59,13 @@ const READ_SIZE: usize = 64 * 1024;
 /// Serves for ever.
 pub fn serve(kind: Kind, service: Service, port: u16) -> Result<(), Failure> {
     match kind {
-        Kind::Raw => raw::serve::<false>(service, port)?,
-        Kind::RawDeferred => raw::serve::<true>(service, port)?,
+        Kind::Raw => raw::serve::<false>(service, port, false)?,
+        Kind::RawDeferred => raw::serve::<true>(service, port, false)?,
+        Kind::RawBatch => raw::serve::<false>(service, port, true)?,
         Kind::Campana => campana::serve(service, port, campana::Flavour::Default)?,
         Kind::CampanaNow => campana::serve(service, port, campana::Flavour::WriteAtOnce)?,
         Kind::CampanaBusy => campana::serve(service, port, campana::Flavour::BusyPoll)?,
+        Kind::CampanaSession => session::serve(service, port)?,
         Kind::Tokio => tokio::serve(service, port, tokio::Style::Best)?,
         Kind::TokioUsual => tokio::serve(service, port, tokio::Style::Usual)?,
         #[cfg(feature = "monoio")]
@@ -89,9 +96,11 @@ fn line_length(bytes: &[u8]) -> Option<usize> {
 const KINDS: &[(&str, Kind)] = &[
     ("raw", Kind::Raw),
     ("raw-deferred", Kind::RawDeferred),
+    ("raw-batch", Kind::RawBatch),
     ("campana", Kind::Campana),
     ("campana-now", Kind::CampanaNow),
     ("campana-busy", Kind::CampanaBusy),
+    ("campana-session", Kind::CampanaSession),
     ("tokio", Kind::Tokio),
     ("tokio-usual", Kind::TokioUsual),
     #[cfg(feature = "monoio")]

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use campana::codec::{Codec, LengthPrefixed};
 use campana::reactor::LoopConfig;
 use campana::{Buffer, CloseReason, ConnectionId, EventLoop, Handler, TcpConnection, TcpServer};
 
-use super::{Service, announce, frame_length};
+use super::{Service, announce};
 
 /// How campana is configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,13 +31,8 @@ pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result
     let address = match service {
         Service::Echo => server.start_with(&mut event_loop, |_, _| Echo)?.local_addresses().first().cloned(),
         Service::Framed => {
-            let server = server.on_data(|conn, input| {
-                while let Some(length) = frame_length(input.peek()) {
-                    conn.send(input.take_n(length))?;
-                }
-                Ok(())
-            });
-            server.start(&mut event_loop)?.local_addresses().first().cloned()
+            let server = server.start_with(&mut event_loop, |_, _| EchoFrames::default())?;
+            server.local_addresses().first().cloned()
         }
         Service::FanOut => {
             let server = server.start_with(&mut event_loop, |_, _| FanOut::default())?;
@@ -57,6 +53,39 @@ impl Handler for Echo {
     fn on_data(&mut self, (): &mut (), conn: &mut TcpConnection<'_>, input: &mut Buffer) {
         // An error means that the connection is ending.
         let _ = conn.send(input.take());
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        false
+    }
+}
+
+/// Sends back each frame, with one send for all that came together.
+#[derive(Debug, Default)]
+struct EchoFrames {
+    output: Buffer,
+}
+
+impl Handler for EchoFrames {
+    type State = LengthPrefixed;
+
+    fn on_connect(&mut self, _: &mut TcpConnection<'_>) -> LengthPrefixed {
+        LengthPrefixed::new(4)
+    }
+
+    fn on_data(&mut self, codec: &mut LengthPrefixed, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
+        loop {
+            match codec.decode(input) {
+                // What was decoded can be encoded.
+                Ok(Some(message)) => drop(codec.encode(message, &mut self.output)),
+                Ok(None) => break,
+                Err(error) => {
+                    conn.fail(error.to_string());
+                    break;
+                }
+            }
+        }
+        let _ = conn.send(&mut self.output);
     }
 
     fn wants_write_complete(&self) -> bool {

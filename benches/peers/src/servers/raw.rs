@@ -8,8 +8,9 @@ use crate::sys::{self, Epoll};
 
 const LISTENER: usize = usize::MAX;
 
-/// Serves for ever; with output `DEFERRED` to the end of the batch of events, or written at once.
-pub(super) fn serve<const DEFERRED: bool>(service: Service, port: u16) -> io::Result<()> {
+/// Serves for ever; with output `DEFERRED` to the end of the batch of events, or written at once: frame by frame, or if `whole`
+/// all that were read together.
+pub(super) fn serve<const DEFERRED: bool>(service: Service, port: u16, whole: bool) -> io::Result<()> {
     let listener = sys::listen(port)?;
     let epoll = Epoll::new()?;
     epoll.add(listener.as_raw_fd(), sys::READ, LISTENER)?;
@@ -36,6 +37,16 @@ pub(super) fn serve<const DEFERRED: bool>(service: Service, port: u16) -> io::Re
                 Service::Echo => connections.read(fd, &mut scratch, |connections, bytes| {
                     connections.send(fd, bytes);
                     bytes.len()
+                }),
+                Service::Framed if whole => connections.read(fd, &mut scratch, |connections, bytes| {
+                    let mut done = 0;
+                    while let Some(length) = frame_length(&bytes[done..]) {
+                        done += length;
+                    }
+                    if done > 0 {
+                        connections.send(fd, &bytes[..done]);
+                    }
+                    done
                 }),
                 Service::Framed => connections.read(fd, &mut scratch, |connections, bytes| {
                     let mut done = 0;

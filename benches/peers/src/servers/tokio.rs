@@ -124,15 +124,25 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
 
 async fn echo_frames(stream: TcpStream) -> io::Result<()> {
     let mut frames = Framed::new(stream, LengthDelimitedCodec::new());
-    while let Some(frame) = frames.next().await {
-        frames.feed(frame?.freeze()).await?;
-        // Whatever else has come in is answered with the same write.
-        while let Some(Some(frame)) = frames.next().now_or_never() {
-            frames.feed(frame?.freeze()).await?;
+    poll_fn(|cx| poll_echo_frames(&mut frames, cx)).await
+}
+
+/// Feeds replies for as long as the decoder has frames, and flushes when it runs dry.
+fn poll_echo_frames(
+    frames: &mut Framed<TcpStream, LengthDelimitedCodec>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(SinkExt::<Bytes>::poll_ready_unpin(frames, cx))?;
+        match frames.poll_next_unpin(cx) {
+            Poll::Ready(Some(frame)) => frames.start_send_unpin(frame?.freeze())?,
+            Poll::Ready(None) => return SinkExt::<Bytes>::poll_flush_unpin(frames, cx),
+            Poll::Pending => {
+                ready!(SinkExt::<Bytes>::poll_flush_unpin(frames, cx))?;
+                return Poll::Pending;
+            }
         }
-        SinkExt::<Bytes>::flush(&mut frames).await?;
     }
-    Ok(())
 }
 
 /// All members of the fan-out.
