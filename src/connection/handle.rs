@@ -114,6 +114,11 @@ impl ConnectionHandle {
 }
 
 impl ConnectionHandle {
+    /// Whether the layer above still takes what is to be sent: it isn't closing either.
+    pub(crate) fn takes_sends(&self) -> bool {
+        self.is_open() && !self.link.refuses.load(Ordering::Acquire)
+    }
+
     /// Room for so many bytes on their way to the loop, given back when it is dropped; nothing if that would be more than the hard
     /// cap.
     pub(crate) fn reserve(&self, size: usize) -> Option<UnderWay> {
@@ -153,6 +158,8 @@ pub(crate) struct Link {
     id: ConnectionId,
     peer: Address,
     open: AtomicBool,
+    /// The layer above has begun to close it.
+    refuses: AtomicBool,
     /// Bytes that are under way to the loop; short sends count for more than they have.
     under_way: AtomicUsize,
     limit: usize,
@@ -160,7 +167,12 @@ pub(crate) struct Link {
 
 impl Link {
     pub(super) fn new(id: ConnectionId, peer: Address, limit: usize, open: bool) -> Self {
-        Self { id, peer, open: AtomicBool::new(open), under_way: AtomicUsize::new(0), limit }
+        let (open, refuses, under_way) = (AtomicBool::new(open), AtomicBool::new(false), AtomicUsize::new(0));
+        Self { id, peer, open, refuses, under_way, limit }
+    }
+
+    pub(super) fn refuse_sends(&self) {
+        self.refuses.store(true, Ordering::Release);
     }
 
     pub(super) fn close(&self) {

@@ -9,6 +9,7 @@ use super::entry::Entry;
 use super::output::Output;
 use super::table::Table;
 use super::{CloseReason, ConnectionConfig, ConnectionHandle, ConnectionId, ConnectionStats, SendError};
+use crate::buffer::Buffer;
 use crate::reactor::{Flags, HandlerHandle, LoopContext, TimerId};
 use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
 
@@ -316,6 +317,27 @@ impl<'a> TcpConnection<'a> {
     #[inline]
     pub(crate) fn reborrow(&mut self) -> TcpConnection<'_> {
         TcpConnection { context: self.context, key: self.key }
+    }
+
+    /// Takes what `on_data` has left unread.
+    pub(crate) fn take_unread(&mut self) -> Buffer {
+        Table::of(self.context).entry_mut(self.key).core.input.take().map_or_else(Buffer::new, |input| *input)
+    }
+
+    /// Hands what was left unread to `on_data` once more, though nothing has come.
+    pub(crate) fn redeliver(&mut self) {
+        self.change(|entry, channels| {
+            if entry.core.redeliver() {
+                channels.set(entry.channel, Flags::READABLE, true);
+            }
+        });
+    }
+
+    /// Handles are to refuse what the layer above is asked to send by them.
+    pub(crate) fn refuse_sends(&mut self) {
+        if let Some(link) = &self.entry().link {
+            link.refuse_sends();
+        }
     }
 
     /// Lets the connection be read once more though nothing has been reported.

@@ -128,8 +128,8 @@ impl<C: Codec> SessionView<'_, C> {
     pub(super) fn hand_over_filtered(&mut self) {
         let now = self.conn.now();
         let Body { bytes: Some(bytes), staging, core, .. } = &mut *self.body else { return };
-        let result = bytes.write(staging, now);
         core.staged = 0;
+        let result = bytes.write(staging, now);
         self.after_bytes(result);
     }
 

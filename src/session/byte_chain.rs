@@ -49,6 +49,8 @@ pub(super) struct ByteChain {
     pub(super) wake_after: Option<Duration>,
     /// Whether a filter is held back from its input, so that more of it would only pile up.
     pub(super) holds_input: bool,
+    /// Whether the filters have been told that nothing more will come.
+    input_closed: bool,
 }
 
 impl ByteChain {
@@ -65,6 +67,7 @@ impl ByteChain {
             written: 0,
             wake_after: None,
             holds_input: false,
+            input_closed: false,
         }
     }
 
@@ -155,6 +158,9 @@ impl ByteChain {
 
     /// Tells the filters that nothing more will come.
     pub(super) fn input_closed(&mut self, now: Instant) -> Result<(), Failed> {
+        if std::mem::replace(&mut self.input_closed, true) {
+            return Ok(());
+        }
         for place in 0..self.stages.len() {
             self.call(place, now, |filter, cx| filter.on_input_closed(cx))?;
         }
@@ -211,8 +217,8 @@ impl ByteChain {
             Some(next) => &mut next.inbound,
             None => &mut self.plain,
         };
-        stage.inbound.append(next.peek());
-        *next = stage.inbound;
+        // What it has given already came before what it was still to decode.
+        next.append(stage.inbound.peek());
         // What it was holding back goes on without it.
         let waiting = stage.marks.drain(..).next_back();
         self.put_further(place, stage.outbound.peek(), waiting.map(|(_, plain)| plain));

@@ -109,8 +109,14 @@ impl<C: Codec> Chain<C> {
         }
     }
 
+    /// How many filters there are.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Tells the filter at `place` of an event.
     #[inline]
-    fn visit(
+    pub(super) fn visit(
         &mut self,
         place: usize,
         view: &mut SessionView<'_, C>,

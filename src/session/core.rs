@@ -82,6 +82,8 @@ pub(super) struct Seldom {
     pub(super) timers: Slab<SessionTimer>,
     pub(super) attributes: Option<Box<dyn AttributeStore>>,
     pub(super) meter: Option<Meter>,
+    /// How many messages had come in when a panic was last passed over.
+    pub(super) passed_over: u64,
     /// What was left of the input when the peer's end came and delivery was stopped.
     pub(super) rest: Buffer,
     /// Why the session is closing, if this side has a reason.
@@ -181,7 +183,8 @@ impl Core {
             IdleKind::Read => self.config.idle_read,
             IdleKind::Write => self.config.idle_write,
         };
-        time.map(nanos)
+        // Zero would be told for ever.
+        time.map(nanos).filter(|&time| time > 0)
     }
 
     fn idle_deadline(&self, kind: IdleKind, last: LastIo) -> u64 {

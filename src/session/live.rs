@@ -4,10 +4,10 @@ use super::body::{Body, PendingEdits};
 use super::byte_chain::ByteChain;
 use super::chain::{Chain, Stopped};
 use super::core::{
-    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, LAST_WORDS, NEVER, PROBED, REARM,
-    UNAUTHENTICATED, panic_message,
+    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, HELD, LAST_WORDS, NEVER, PAUSED,
+    PROBED, REARM, UNAUTHENTICATED, panic_message,
 };
-use super::view::DEADLINE;
+use super::view::{DEADLINE, RESUME};
 use super::{
     ErrorAction, FilterContext, In, MessageFilter, Session, SessionContext, SessionError, SessionManager,
     SessionView, Verdict,
@@ -124,6 +124,21 @@ fn panicked<S: Session>(
         cx.view.abort();
     }
     cx.view.hand_over();
+    pass_over(&mut cx.view);
+}
+
+/// After a panic that is passed over: what lies behind the message that it was about is delivered in the next turn. If it was
+/// about none, as the decoder has panicked, the same would only happen again, until more comes.
+fn pass_over<C: Codec>(view: &mut SessionView<'_, C>) {
+    if !view.body.core.delivers() {
+        return;
+    }
+    let messages_in = view.body.core.messages_in;
+    if std::mem::replace(&mut view.body.core.seldom().passed_over, messages_in) != messages_in {
+        view.conn.set_timer(Duration::ZERO, RESUME);
+    } else if view.body.core.has(END_PENDING) {
+        view.close_because(CloseReason::HandlerPanicked);
+    }
 }
 
 /// Calls `on_error`, and does what it says.
@@ -183,19 +198,26 @@ pub(super) fn receive<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S
         deliver(session, cx, raw, false);
     }
     if cx.view.body.bytes.is_some() || cx.view.body.core.has(EDITED) {
-        receive_unusually(session, cx, raw);
+        let _ = receive_unusually(session, cx, raw);
     }
 }
 
-/// Receives by way of byte filters, or filters that have just been changed.
+/// Receives by way of byte filters, or filters that have just been changed. Answers whether byte filters have more to give, in
+/// the next turn.
 #[inline(never)]
-fn receive_unusually<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) {
-    for _ in 0..MOST_PULLS {
+fn receive_unusually<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) -> bool {
+    let mut pulls = 0;
+    loop {
         apply_edits(session, cx);
         if !cx.view.body.core.delivers() || cx.view.body.failure.is_some() {
-            return;
+            return false;
         }
         let more = if cx.view.body.bytes.is_some() {
+            if pulls == MOST_PULLS {
+                cx.view.conn.set_timer(Duration::ZERO, RESUME);
+                return true;
+            }
+            pulls += 1;
             let more = cx.view.pull_bytes(raw);
             deliver_plain(session, cx, false);
             more
@@ -204,19 +226,21 @@ fn receive_unusually<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
             false
         };
         if !more && !cx.view.body.core.has(EDITED) {
-            return;
+            return false;
         }
     }
-    cx.view.conn.set_timer(Duration::ZERO, super::view::RESUME);
 }
 
 /// Delivers what the byte filters have given.
 fn deliver_plain<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, at_end: bool) {
     let Some(bytes) = &mut cx.view.body.bytes else { return };
     let mut plain = std::mem::take(&mut bytes.plain);
-    deliver(session, cx, &mut plain, at_end);
+    let returned = caught(|| deliver(session, cx, &mut plain, at_end));
     if let Some(bytes) = &mut cx.view.body.bytes {
         bytes.plain = plain;
+    }
+    if let Err(payload) = returned {
+        std::panic::resume_unwind(payload);
     }
 }
 
@@ -307,8 +331,12 @@ pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
         return;
     }
     let before = cx.view.body.core.messages_in;
-    if cx.view.body.bytes.is_some() {
+    if cx.view.body.core.has(END_PENDING) {
+        // The filters have no more before that.
+    } else if cx.view.body.bytes.is_some() {
         receive_unusually(session, cx, &mut Buffer::new());
+    } else {
+        cx.view.conn.redeliver();
     }
     if cx.view.body.core.has(END_PENDING) {
         let mut rest = std::mem::take(&mut cx.view.body.core.seldom().rest);
@@ -321,7 +349,21 @@ pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
 
 /// The peer will send no more after what is in `rest`.
 pub(super) fn input_closed<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, rest: &mut Buffer) {
-    receive(session, cx, rest);
+    cx.view.body.core.set(END_PENDING, true);
+    let returned = caught(|| finish_input(session, cx, rest));
+    if cx.view.body.core.has(END_PENDING) && !rest.is_empty() {
+        cx.view.body.core.seldom().rest = std::mem::take(rest);
+    }
+    if let Err(payload) = returned {
+        std::panic::resume_unwind(payload);
+    }
+}
+
+/// Delivers the rest of the input, and says that it was the last, unless something is in the way of that.
+fn finish_input<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, rest: &mut Buffer) {
+    if receive_unusually(session, cx, rest) {
+        return;
+    }
     if cx.view.body.bytes.is_some() {
         if cx.view.body.core.delivers() {
             let now = cx.view.conn.now();
@@ -336,9 +378,7 @@ pub(super) fn input_closed<S: Session>(session: &mut S, cx: &mut SessionContext<
         deliver(session, cx, rest, true);
     }
     cx.view.body.core.frame_since = NEVER;
-    if cx.view.is_reading_paused() {
-        cx.view.body.core.set(END_PENDING, true);
-        cx.view.body.core.seldom().rest = std::mem::take(rest);
+    if cx.view.body.core.has(PAUSED | HELD) {
         return;
     }
     cx.view.body.core.set(END_PENDING, false);
@@ -451,12 +491,26 @@ pub(super) fn apply_edits<S: Session>(session: &mut S, cx: &mut SessionContext<'
     cx.view.body.core.set(EDITED, false);
 }
 
-/// The session has ended.
+/// The session has ended. A panic of one callback keeps none of the others from being called.
 pub(super) fn closed<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, reason: &CloseReason) {
-    let _ = cx.chain.inwards(&mut cx.view, |filter, cx| {
-        filter.on_close(cx, reason);
-        Verdict::Pass
-    });
+    if S::WANTS_WRITTEN {
+        guarded(cx, |cx| written(session, cx));
+    }
+    for place in 0..cx.chain.len() {
+        guarded(cx, |cx| {
+            let _ = cx.chain.visit(place, &mut cx.view, &mut |filter, cx| {
+                filter.on_close(cx, reason);
+                Verdict::Pass
+            });
+        });
+    }
     let unwritten = cx.view.body.core.writes.first_unwritten();
-    session.on_close(cx, reason, unwritten);
+    guarded(cx, |cx| session.on_close(cx, reason, unwritten));
+}
+
+fn guarded<S: Session>(cx: &mut SessionContext<'_, S>, callback: impl FnOnce(&mut SessionContext<'_, S>)) {
+    if let Err(payload) = caught(|| callback(cx)) {
+        crate::reactor::discard(payload);
+        cx.view.conn.context().report_panic("session's end");
+    }
 }

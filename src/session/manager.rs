@@ -340,7 +340,7 @@ impl<S: Session> SessionHandle<S> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Closed`] after the end; [`WriteError::Full`] if more than the connection's
+    /// [`WriteError::Closed`] once the session is closing, as far as that is known here; [`WriteError::Full`] if more than the connection's
     /// [`hard_cap`](crate::ConnectionConfig::hard_cap) is under way to its loop, in which case the session goes on;
     /// [`WriteError::Encode`].
     pub fn send(&self, message: Out<'_, S>) -> Result<(), WriteError> {
@@ -354,7 +354,7 @@ impl<S: Session> SessionHandle<S> {
     ///
     /// As [`send`](Self::send).
     pub fn send_encoded(&self, encoded: Bytes) -> Result<(), WriteError> {
-        if !self.is_open() {
+        if !self.connection.takes_sends() {
             return Err(WriteError::Closed);
         }
         let id = self.id;

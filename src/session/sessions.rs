@@ -188,7 +188,7 @@ impl<S: Session> Handler for Sessions<S> {
     }
 
     fn on_read_closed(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
-        let mut rest = Buffer::from(conn.unread_input());
+        let mut rest = conn.take_unread();
         self.event(*slot, conn, |session, cx| live::input_closed(session, cx, &mut rest));
     }
 
@@ -227,23 +227,14 @@ impl<S: Session> Handler for Sessions<S> {
         live.body.publish(conn);
         let Live { session, chain, body } = &mut live;
         let mut cx = SessionContext::new(SessionView::new(conn.reborrow(), body), chain, &self.manager);
-        let returned = caught(|| {
-            cx.view.measure_room();
-            if S::WANTS_WRITTEN {
-                live::written(session, &mut cx);
-            }
-            live::closed(session, &mut cx, &reason);
-        });
+        cx.view.measure_room();
+        live::closed(session, &mut cx, &reason);
         for key in std::mem::take(&mut live.body.core.keys) {
             key.unbind(self.manager.directory(), id);
         }
         live.body.shared.totals.closed.add(1);
         if let Some(mut store) = live.body.core.seldom.take().and_then(|seldom| seldom.attributes) {
             store.dispose();
-        }
-        if let Err(payload) = returned {
-            discard(payload);
-            conn.context().report_panic("session's end");
         }
     }
 }

@@ -19,7 +19,7 @@
 /// | | Connected, Idle | Closing | Closed |
 /// | --- | --- | --- | --- |
 /// | `on_message`, `on_idle`, `on_timer`, `on_input_closed` | called | not called | not called |
-/// | `on_written` | called | called | called at its beginning, before `on_close` |
+/// | `on_written` | called | not called | called at its beginning, before `on_close` |
 /// | `write`, `send` | accepted | `WriteError::Closed` | `WriteError::Closed` |
 /// | `close` | begins to close | nothing | nothing |
 /// | `abort` | ends at once | ends at once | nothing |

@@ -225,7 +225,12 @@ impl<C: Codec> SessionView<'_, C> {
 
     /// Ends the session at once: what has not reached the kernel never does. Does nothing the second time.
     pub fn abort(&mut self) {
-        self.body.core.set(ABORTING, true);
+        let core = &mut self.body.core;
+        if !core.has(ABORTING | ENDED) {
+            core.set(ABORTING, true);
+            // The connection may have been told to close in good order, and has to be told anew.
+            core.set(CONNECTION_TOLD, false);
+        }
     }
 
     /// Writes nothing more after what is pending, and says so to the peer (FIN); messages are still delivered.
@@ -303,7 +308,11 @@ impl<'a, C: Codec> SessionView<'a, C> {
     #[inline]
     pub(super) fn encode(&mut self, message: C::Out<'_>) -> Result<WriteId, WriteError> {
         let body = &mut *self.body;
-        body.codec.encode(message, &mut body.staging)?;
+        if let Err(error) = body.codec.encode(message, &mut body.staging) {
+            // A codec ought to leave nothing; if it does, the peer would take it for the beginning of the next message.
+            body.staging.unwrite(body.staging.readable().saturating_sub(body.core.staged));
+            return Err(error.into());
+        }
         self.accept_staged()
     }
 
@@ -435,6 +444,7 @@ impl<'a, C: Codec> SessionView<'a, C> {
 
     /// Does to the connection what was asked for: closes it, aborts it, or shuts it down.
     pub(super) fn tell_connection(&mut self) {
+        self.conn.refuse_sends();
         let core = &mut self.body.core;
         if core.has(ABORTING) {
             core.set(CONNECTION_TOLD, true);
@@ -444,7 +454,9 @@ impl<'a, C: Codec> SessionView<'a, C> {
         } else if core.has(CLOSING) {
             core.set(CONNECTION_TOLD, true);
             let reason = core.take_reason();
-            self.finish_bytes();
+            if !core.has(FIN_TOLD) {
+                self.finish_bytes();
+            }
             self.conn.close_with(reason);
         } else {
             core.set(FIN_TOLD, true);

@@ -42,6 +42,8 @@ impl Writes {
     #[inline]
     pub(super) fn accept(&mut self, end: u64) -> WriteId {
         self.accepted += 1;
+        // Output that the connection has dropped makes positions fall back; those before are then never reached.
+        let end = self.ends.back().map_or(end, |&before| end.max(before));
         self.ends.push_back(end);
         WriteId(self.accepted)
     }
@@ -122,6 +124,16 @@ mod tests {
         writes.accept(0);
         writes.settle(0);
         assert_eq!(writes.take_news(), Some(WriteId(1)));
+    }
+
+    #[test]
+    fn an_empty_write_behind_one_that_was_dropped_is_not_written() {
+        let mut writes = Writes::default();
+        writes.accept(100);
+        writes.accept(50);
+        writes.settle(50);
+        assert_eq!(writes.take_news(), None);
+        assert_eq!(writes.first_unwritten(), Some(WriteId(1)));
     }
 
     #[test]

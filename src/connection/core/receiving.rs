@@ -119,6 +119,13 @@ impl Core {
         was_paused
     }
 
+    /// Lets what was left unread be handed over again. Answers whether there is anything.
+    pub(crate) fn redeliver(&mut self) -> bool {
+        let has_input = self.input.is_some();
+        self.set(REDELIVER, has_input);
+        has_input
+    }
+
     /// What was left unread, if it has to be handed over again although nothing came in, because reading was paused.
     #[inline]
     pub(crate) fn take_redelivery(&mut self) -> Option<Box<Buffer>> {
