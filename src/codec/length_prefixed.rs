@@ -67,9 +67,12 @@ struct Limits {
     least: usize,
     /// What a length field may say; nothing if the first is above the second.
     announced: (u64, u64),
-    /// Four bytes, big-endian, at the front, and stripped: has a shorter way.
+    /// Four bytes, big-endian, at the front, stripped, and counting the content: has a shorter way.
     usual: bool,
 }
+
+/// Bytes in front of the content of usual frames.
+const USUAL_HEADER: usize = size_of::<u32>();
 
 impl LengthPrefixed {
     /// Frames that begin with a big-endian length of `width` bytes.
@@ -143,7 +146,7 @@ impl LengthPrefixed {
         let highest = (self.max as i128 - adjustment).min(i128::from(u64::MAX >> (64 - 8 * self.width)));
         // Both are between 0 and `u64::MAX` then, as nothing is below the former or above the latter.
         let announced = if lowest <= highest { (lowest as u64, highest as u64) } else { (1, 0) };
-        let usual = (self.width, header, stripped, self.little_endian) == (4, 4, 4, false);
+        let usual = (self.width, header, stripped, self.little_endian, adjustment) == (4, 4, 4, false, 0);
         Limits { header, stripped, least, announced, usual }
     }
 
@@ -154,7 +157,6 @@ impl LengthPrefixed {
     }
 
     /// The length of the frame at the front, if its length field is there.
-    #[inline]
     fn frame(&self, input: &[u8]) -> Result<Option<usize>, DecodeError> {
         let Some(announced) = self.read_field(input) else { return Ok(None) };
         if !self.allows(announced) {
@@ -165,11 +167,7 @@ impl LengthPrefixed {
         Ok(Some(self.limits.header.saturating_add(content)))
     }
 
-    #[inline]
     fn read_field(&self, input: &[u8]) -> Option<u64> {
-        if self.limits.usual {
-            return input.first_chunk().map(|field| u32::from_be_bytes(*field).into());
-        }
         let field = input.get(self.offset..self.limits.header)?;
         let shifted = |value, byte: &u8| value << 8 | u64::from(*byte);
         Some(if self.little_endian {
@@ -216,9 +214,19 @@ impl LengthPrefixed {
         EncodeError::TooLong { length: content, max: largest.clamp(0, self.max as i128) as usize }
     }
 
-    /// Out of line, so that the usual way is short.
+    // Out of line, so that the usual way is short.
+
+    #[inline(never)]
+    fn decode_unusual<'a>(&self, input: &'a mut Buffer) -> Result<Option<&'a [u8]>, DecodeError> {
+        let Some(frame) = self.frame(input.peek())? else { return Ok(None) };
+        Ok(input.try_take_n(frame).map(|frame| &frame[self.limits.stripped..]))
+    }
+
     #[inline(never)]
     fn encode_unusual(&self, message: &[u8], output: &mut Buffer) -> Result<(), EncodeError> {
+        if self.limits.usual {
+            return Err(self.refuse_content(message.len()));
+        }
         self.encode_with(output, |content| {
             content.append(message);
             Ok(())
@@ -230,22 +238,30 @@ impl Codec for LengthPrefixed {
     type In<'a> = &'a [u8];
     type Out<'a> = &'a [u8];
 
-    #[inline]
+    #[inline(always)]
     fn decode<'a>(&mut self, input: &'a mut Buffer) -> Result<Option<&'a [u8]>, DecodeError> {
-        let Some(frame) = self.frame(input.peek())? else { return Ok(None) };
-        Ok(input.try_take_n(frame).map(|frame| &frame[self.limits.stripped..]))
+        if !self.limits.usual {
+            return self.decode_unusual(input);
+        }
+        let Some(field) = input.peek().first_chunk() else { return Ok(None) };
+        let announced = u32::from_be_bytes(*field).into();
+        if !self.allows(announced) {
+            return Err(self.refuse(announced));
+        }
+        let frame = USUAL_HEADER.saturating_add(announced as usize);
+        Ok(input.try_take_n(frame).map(|frame| &frame[USUAL_HEADER..]))
     }
 
-    #[inline]
+    #[inline(always)]
     fn encode(&self, message: &[u8], output: &mut Buffer) -> Result<(), EncodeError> {
-        if self.limits.usual {
-            let announced = self.announce(message.len())? as u32;
-            let storage = output.spare(size_of_val(&announced) + message.len());
-            storage.extend_from_slice(&announced.to_be_bytes());
-            storage.extend_from_slice(message);
-            return Ok(());
+        let content = message.len();
+        if !self.limits.usual || !self.allows(content as u64) {
+            return self.encode_unusual(message, output);
         }
-        self.encode_unusual(message, output)
+        let storage = output.spare(USUAL_HEADER + content);
+        storage.extend_from_slice(&(content as u32).to_be_bytes());
+        storage.extend_from_slice(message);
+        Ok(())
     }
 }
 

@@ -12,6 +12,13 @@ pub(super) struct Link<C: Codec> {
     pub(super) filter: Box<dyn MessageFilter<C>>,
 }
 
+impl<C: Codec> Link<C> {
+    #[cold]
+    fn stopped(&self, verdict: Verdict) -> Stopped {
+        Stopped { verdict, name: self.name.clone() }
+    }
+}
+
 /// A filter has stopped an event: what it has answered, other than to pass it on.
 pub(super) struct Stopped {
     pub(super) verdict: Verdict,
@@ -125,9 +132,9 @@ impl<C: Codec> Chain<C> {
         let (outer, rest) = self.links.split_at_mut(place);
         let Some(link) = rest.first_mut() else { return Ok(()) };
         let mut context = FilterContext::new(view.reborrow_for(link.serial), outer);
-        match event(&mut *link.filter, &mut context) {
-            Verdict::Pass => Ok(()),
-            verdict => Err(Stopped { verdict, name: link.name.clone() }),
+        match event(&mut *link.filter, &mut context).stopping() {
+            None => Ok(()),
+            Some(verdict) => Err(link.stopped(verdict)),
         }
     }
 }
@@ -169,9 +176,8 @@ fn outwards<C: Codec>(
         let (outer, rest) = links.split_at_mut(place);
         let Some(link) = rest.first_mut() else { continue };
         let mut context = FilterContext::new(view.reborrow_for(link.serial), outer);
-        match event(&mut *link.filter, &mut context) {
-            Verdict::Pass => {}
-            verdict => return Err(refuse(verdict, link, view)),
+        if let Some(verdict) = event(&mut *link.filter, &mut context).stopping() {
+            return Err(refuse(verdict, link, view));
         }
     }
     Ok(())

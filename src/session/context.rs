@@ -37,13 +37,6 @@ impl<'a, S: Session> SessionContext<'a, S> {
     /// [`WriteError`]; nothing was sent then.
     #[inline]
     pub fn write(&mut self, message: Out<'_, S>) -> Result<WriteId, WriteError> {
-        if self.chain.is_empty() {
-            return if self.view.body.core.accepts_writes() {
-                self.view.encode(message)
-            } else {
-                Err(WriteError::Closed)
-            };
-        }
         chain::write(self.chain.links(), &mut self.view, message)
     }
 

@@ -35,6 +35,19 @@ impl Verdict {
     pub fn fail(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Fail(error.into())
     }
+
+    /// What is to be done instead of passing the event on, if anything.
+    #[inline]
+    pub(super) fn stopping(self) -> Option<Self> {
+        match self {
+            Self::Pass => {
+                // Has nothing to be dropped; to find that out would cost each message a call for each filter.
+                std::mem::forget(self);
+                None
+            }
+            verdict => Some(verdict),
+        }
+    }
 }
 
 /// What sees the messages of a session on their way between its codec `C` and the session, and what else happens to it.

@@ -305,7 +305,7 @@ fn deliver_first<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, in
 }
 
 /// A message goes through the filters to the session.
-#[inline]
+#[inline(always)]
 fn hand_in<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, mut message: In<'_, S>) {
     cx.view.body.core.messages_in += 1;
     if cx.chain.is_empty() || pass(session, cx, |filter, cx| filter.on_message(cx, &mut message)) {
