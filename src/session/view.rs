@@ -402,7 +402,14 @@ impl<'a, C: Codec> SessionView<'a, C> {
 
     /// Reads again, if nothing keeps it from that.
     pub(super) fn continue_reading(&mut self) {
-        if !self.body.core.has(PAUSED | HELD) {
+        if self.body.core.has(PAUSED) {
+            return;
+        }
+        if self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
+            // What byte filters hold back goes on as well.
+            self.conn.set_timer(Duration::ZERO, RESUME);
+        }
+        if !self.body.core.has(HELD) {
             let (now, holds_plain) =
                 (self.conn.nanos(), self.body.bytes.as_ref().is_some_and(|bytes| !bytes.plain.is_empty()));
             let holds = holds_plain || !self.conn.unread_input().is_empty();
@@ -416,9 +423,6 @@ impl<'a, C: Codec> SessionView<'a, C> {
                 core.set(REARM, true);
             }
             self.conn.resume_reading();
-            if self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
-                self.conn.set_timer(Duration::ZERO, RESUME);
-            }
         }
     }
 

@@ -32,7 +32,7 @@ pub struct LeaveGroup {
     pub group: GroupId,
 }
 
-/// Asks a member's question: who else is.
+/// Asks who the members of a group are; for members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupMembers {
     /// The group.

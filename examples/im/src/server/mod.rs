@@ -1,8 +1,8 @@
 //! The server: sessions on the loops of a [`TcpServer`], and behind them the threads of storage and passwords.
 //!
-//! A request comes in on a loop and is looked at there ([`session`]). If it needs the disk it is queued for the storage thread,
-//! which answers behind the commit, by way of the session's handle; the loop goes on meanwhile. What sessions share, which is
-//! little, is in [`Shared`].
+//! A request comes in on a loop and is looked at there, by its session. If it needs the disk it is queued for the storage thread, which
+//! answers behind the commit, by way of the session's handle; the loop goes on meanwhile. Sessions share who is online, and the
+//! ways to the other threads, and nothing else.
 
 use std::io;
 use std::path::PathBuf;
@@ -87,9 +87,7 @@ impl Server {
     ///
     /// If either can't be, with a text that says what is the matter.
     pub fn start(config: &Config, event_loop: &mut EventLoop) -> io::Result<Self> {
-        let mut tcp = bind(&config.listen)?.threads(config.threads).name("im");
-        // A device that doesn't keep up is read from the disk for instead, long before this.
-        tcp = tcp.configure(|connection| connection.hard_cap = 8 * 1024 * 1024);
+        let tcp = bind(&config.listen)?.threads(config.threads).name("im");
         let shared = Arc::new(Shared::new(
             Storage::open(&config.data)?,
             Passwords::start(config.password_threads, config.password_memory)?,

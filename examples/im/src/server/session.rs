@@ -59,8 +59,8 @@ pub(super) struct Account {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ending {
     No,
-    /// The client will send no more.
-    InputClosed,
+    /// The client has logged out, or will send no more.
+    Done,
     /// The server stops.
     Stopping,
 }
@@ -169,7 +169,7 @@ impl Chat {
     fn log_out(&mut self, cx: &mut Cx<'_>, seq: u32) {
         self.reply::<LogOut>(cx, seq, &Done {});
         self.phase = Phase::Guest;
-        cx.close();
+        self.end_when_done(cx, Ending::Done);
     }
 
     fn set_status(
@@ -194,7 +194,7 @@ impl Chat {
             return;
         }
         let has_enough = self.under_way >= MOST_UNDER_WAY || cx.pending_bytes() >= MOST_PENDING;
-        if has_enough || self.ending == Ending::Stopping {
+        if has_enough || self.ending != Ending::No {
             cx.pause_reading();
         } else if cx.is_reading_paused() {
             cx.resume_reading();
@@ -234,7 +234,7 @@ impl Session for Chat {
     }
 
     fn on_input_closed(&mut self, cx: &mut Cx<'_>) {
-        self.end_when_done(cx, Ending::InputClosed);
+        self.end_when_done(cx, Ending::Done);
     }
 
     fn on_stopping(&mut self, cx: &mut Cx<'_>) {

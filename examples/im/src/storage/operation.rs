@@ -19,6 +19,16 @@ pub(super) trait Operation: Send {
     fn refuse(self: Box<Self>, failure: Failure);
 }
 
+/// Runs what is made of an operation's closures. A panic of theirs is a fault of one operation, and no reason to store nothing ever
+/// again; the panic itself was reported by the panic hook.
+pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|_| Panicked)
+}
+
+/// An operation panicked.
+#[derive(Debug)]
+pub(super) struct Panicked;
+
 /// What went wrong in an operation, for whoever runs it.
 #[derive(Debug)]
 pub(super) struct StoreFailed {

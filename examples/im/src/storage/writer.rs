@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::Job;
 use super::error::storage_failed;
-use super::operation::Operation;
+use super::operation::{Operation, Panicked, caught};
 use super::store::{MemberCache, Store};
 
 /// Most operations of a transaction: how much a crash of the disk can make fail together, and what the first one waits for.
@@ -51,12 +51,18 @@ struct Writer {
 impl Writer {
     fn commit(&mut self, mut batch: Vec<Box<dyn Operation>>) {
         self.now = self.now.max(wall_clock());
-        match self.transaction(&mut batch) {
+        let committed = match caught(|| self.transaction(&mut batch)) {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(Panicked) => Err("an operation panicked".to_owned()),
+        };
+        match committed {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     log::info!("the database takes writes again");
                 }
-                batch.into_iter().for_each(Operation::finish);
+                for operation in batch {
+                    let _ = caught(|| operation.finish());
+                }
             }
             Err(error) => {
                 self.members.clear();
@@ -69,7 +75,7 @@ impl Writer {
                     log::error!("{} operations could not be stored: {error}", batch.len());
                 }
                 for operation in batch {
-                    operation.refuse(storage_failed());
+                    let _ = caught(|| operation.refuse(storage_failed()));
                 }
             }
         }

@@ -1,6 +1,7 @@
-use super::{PASSWORD, TestServer, log_in, log_in_request};
+use super::{PASSWORD, TestServer, log_in, log_in_request, message};
 use crate::protocol::{
-    ChangePassword, ClientType, ErrorCode, FindUsers, KickReason, Kicked, LogIn, LogOut, Register, SetProfile,
+    ChangePassword, ClientType, Conversation, ErrorCode, FindUsers, KickReason, Kicked, LogIn, LogOut,
+    Register, Send, SetProfile, UserId,
 };
 
 #[test]
@@ -13,6 +14,19 @@ fn who_registers_can_log_in_and_out() {
     assert_eq!((reply.acknowledged, client.caught_up().len()), (0, 0));
     client.request(&LogOut {}).unwrap();
     client.assert_closed();
+}
+
+#[test]
+fn what_was_asked_before_logging_out_is_answered() {
+    let server = TestServer::start();
+    let [mut ann, _bob] = server.friends("ann", "bob");
+    let to_bob = Conversation::User(UserId(2));
+    let send = ann.send(&message(to_bob, "1", "hello"));
+    let log_out = ann.send(&LogOut {});
+    // The one is answered by the loop, the other behind its commit, and so later as a rule.
+    ann.answer::<LogOut>(log_out).unwrap();
+    ann.answer::<Send>(send).unwrap();
+    ann.assert_closed();
 }
 
 #[test]
@@ -61,7 +75,6 @@ fn a_second_log_in_of_a_session_is_refused() {
     let mut client = server.connect();
     let request = log_in_request("ann", ClientType::Pc);
     let (first, second) = (client.send(&request), client.send(&request));
-    // The first is being checked when the second comes.
     assert_eq!(client.answer::<LogIn>(second).unwrap_err().code, ErrorCode::AlreadyLoggedIn);
     client.answer::<LogIn>(first).unwrap();
     assert_eq!(client.request(&request).unwrap_err().code, ErrorCode::AlreadyLoggedIn);

@@ -8,7 +8,9 @@ use campana::Buffer;
 use campana::codec::Codec;
 
 use super::DEADLINE;
-use crate::protocol::{CaughtUp, Command, Event, Failure, FrameCodec, Heartbeat, Message, Outgoing, Request};
+use crate::protocol::{
+    Acknowledge, CaughtUp, Command, Event, Failure, FrameCodec, Message, Outgoing, Request,
+};
 
 /// A client that waits for each answer, and keeps the events that come meanwhile.
 pub(super) struct Client {
@@ -17,6 +19,7 @@ pub(super) struct Client {
     input: Buffer,
     seq: u32,
     events: VecDeque<Received>,
+    answers: VecDeque<Received>,
 }
 
 /// A frame that has come.
@@ -39,8 +42,8 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let (codec, input, events) = (FrameCodec::default(), Buffer::new(), VecDeque::new());
-        Self { stream, codec, input, seq: 0, events }
+        let (codec, input) = (FrameCodec::default(), Buffer::new());
+        Self { stream, codec, input, seq: 0, events: VecDeque::new(), answers: VecDeque::new() }
     }
 
     /// Sends a request and waits for its answer.
@@ -68,24 +71,26 @@ impl Client {
         self.answer_if_any::<R>(seq).expect("the connection was closed")
     }
 
-    /// Waits for the answer to a request, or the end of the connection.
+    /// Waits for the answer to a request, or the end of the connection. Answers may come in any order.
     #[track_caller]
     pub(super) fn answer_if_any<R: Request>(&mut self, seq: u32) -> Option<Result<R::Reply, Failure>> {
-        loop {
-            let received = self.receive()?;
-            if received.seq == 0 {
-                self.events.push_back(received);
-                continue;
+        let earlier = self.answers.iter().position(|received| received.seq == seq);
+        let mut answer = earlier.and_then(|place| self.answers.remove(place));
+        while answer.is_none() {
+            match self.receive()? {
+                received if received.seq == seq => answer = Some(received),
+                received if received.seq == 0 => self.events.push_back(received),
+                received => self.answers.push_back(received),
             }
-            assert_eq!(received.seq, seq, "{received:?}");
-            return Some(match received.command() {
-                Some(Command::Failure) => Err(serde_json::from_slice(&received.body).unwrap()),
-                command => {
-                    assert_eq!(command, Some(R::COMMAND));
-                    Ok(serde_json::from_slice(&received.body).unwrap())
-                }
-            });
         }
+        let received = answer?;
+        Some(match received.command() {
+            Some(Command::Failure) => Err(serde_json::from_slice(&received.body).unwrap()),
+            command => {
+                assert_eq!(command, Some(R::COMMAND));
+                Ok(serde_json::from_slice(&received.body).unwrap())
+            }
+        })
     }
 
     /// Waits for the next event, which has to be of this kind.
@@ -143,9 +148,10 @@ impl Client {
         }
     }
 
-    /// What has come before the answer to a request that is sent now, and was not looked at.
+    /// The events that nobody has looked at, up to now: whatever others have been answered by now has been told. What comes from the
+    /// storage thread keeps its order, so a request that goes there shows what there was before it; a heart-beat does not.
     pub(super) fn events_so_far(&mut self) -> Vec<Command> {
-        self.request(&Heartbeat {}).unwrap();
+        self.request(&Acknowledge { position: 0 }).unwrap();
         self.events.drain(..).filter_map(|event| event.command()).collect()
     }
 

@@ -107,6 +107,25 @@ fn an_operation_that_is_refused_leaves_nothing_behind_and_takes_no_other_with_it
 }
 
 #[test]
+fn an_operation_that_panics_fails_and_the_next_ones_are_done() {
+    let directory = Directory::new();
+    let storage = Storage::open(&directory.0).unwrap();
+    let panicking = |store: &Store<'_>| -> Result<(), StoreError> {
+        store.create_user("ann", "", "").map(drop)?;
+        panic!("on purpose");
+    };
+    assert_eq!(write(&storage, panicking).unwrap_err().code, ErrorCode::StorageFailed);
+    let panicking = |_: &Store<'_>| -> Result<(), StoreError> { panic!("on purpose") };
+    assert_eq!(read(&storage, panicking).unwrap_err().code, ErrorCode::StorageFailed);
+    storage.write(|_| Ok(()), |_| panic!("on purpose"));
+    storage.read(|_| Ok(()), |_| panic!("on purpose"));
+    assert!(!exists(&storage, "ann"));
+    create(&storage, "bob").unwrap();
+    assert!(exists(&storage, "bob"));
+    storage.close();
+}
+
+#[test]
 fn a_full_database_fails_operations_and_takes_them_again_when_there_is_room() {
     let directory = Directory::new();
     let storage = Storage::open(&directory.0).unwrap();
