@@ -3,13 +3,22 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod bot;
+mod chat;
 mod serve;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match support::Options::mode(&[("serve", "the server")]) {
+    let modes = [
+        ("serve", "the server"),
+        ("chat", "a client for the terminal and for pipes"),
+        ("bot", "many users who chat, measured and checked"),
+    ];
+    match support::Options::mode(&modes) {
         "serve" => serve::run(),
+        "chat" => chat::run(),
+        "bot" => bot::run(),
         mode => support::fail(format_args!("{mode} is not there yet")),
     }
 }

@@ -46,8 +46,8 @@ impl<S: Clone + PartialEq> Directory<S> {
         Self { online: Mutex::new(Online { users: HashMap::new() }) }
     }
 
-    /// Puts a session in, in the place of another one of the same user and kind of device, which it gives. `tell` is called for each
-    /// session of a friend if the user's presence changes by it.
+    /// Puts a session in, in the place of another one of the same user and kind of device, which it gives. `tell` is called for
+    /// each session of a friend if the user's presence changes by it.
     pub(crate) fn log_in(
         &self,
         login: &Login<S>,

@@ -1,8 +1,8 @@
 //! The server: sessions on the loops of a [`TcpServer`], and behind them the threads of storage and passwords.
 //!
-//! A request comes in on a loop and is looked at there, by its session. If it needs the disk it is queued for the storage thread, which
-//! answers behind the commit, by way of the session's handle; the loop goes on meanwhile. Sessions share who is online, and the
-//! ways to the other threads, and nothing else.
+//! A request comes in on a loop and is looked at there, by its session. If it needs the disk it is queued for the storage thread,
+//! which answers behind the commit, by way of the session's handle; the loop goes on meanwhile. Sessions share who is online, and
+//! the ways to the other threads, and nothing else.
 
 use std::io;
 use std::path::PathBuf;
@@ -148,8 +148,8 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Lets nobody in any more, answers what is under way and closes the sessions, by force after a deadline; then runs `then` on the
-    /// base loop. May be called again for an earlier deadline.
+    /// Lets nobody in any more, answers what is under way and closes the sessions, by force after a deadline; then runs `then` on
+    /// the base loop. May be called again for an earlier deadline.
     pub fn stop(&self, deadline: Duration, then: impl FnOnce(&mut LoopContext) + Send + 'static) {
         self.handle.stop_then(deadline, then);
     }

@@ -18,20 +18,14 @@ pub(super) fn run(connection: Connection, jobs: &Receiver<Job>) {
     let mut writer =
         Writer { now: latest_time(&connection), connection, members: MemberCache::default(), failing: false };
     let mut closing = false;
-    while !closing {
-        let mut batch = Vec::new();
-        let mut job = jobs.recv().ok();
-        loop {
-            match job {
-                Some(Job::Run(operation)) => batch.push(operation),
-                Some(Job::Close) => closing = true,
-                None => break,
+    while !closing && let Ok(Job::Run(first)) = jobs.recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH && !closing {
+            match jobs.try_recv() {
+                Ok(Job::Run(operation)) => batch.push(operation),
+                Ok(Job::Close) => closing = true,
+                Err(_) => break,
             }
-            job = if batch.len() < BATCH && !closing { jobs.try_recv().ok() } else { None };
-        }
-        if batch.is_empty() {
-            // Told to close, or nobody is left to tell.
-            break;
         }
         writer.commit(batch);
     }

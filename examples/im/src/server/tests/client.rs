@@ -148,8 +148,8 @@ impl Client {
         }
     }
 
-    /// The events that nobody has looked at, up to now: whatever others have been answered by now has been told. What comes from the
-    /// storage thread keeps its order, so a request that goes there shows what there was before it; a heart-beat does not.
+    /// The events that nobody has looked at, up to now: what others were answered by now has been told. What comes from the storage
+    /// thread keeps its order, so a request that goes there shows what there was before it; a heart-beat does not.
     pub(super) fn events_so_far(&mut self) -> Vec<Command> {
         self.request(&Acknowledge { position: 0 }).unwrap();
         self.events.drain(..).filter_map(|event| event.command()).collect()
