@@ -129,6 +129,14 @@ impl Entry {
 pub(super) struct UserTimers(pub(super) Vec<(TimerId, u64)>);
 
 impl UserTimers {
+    pub(super) fn add(&mut self, timer: TimerId, token: u64) {
+        if self.0.is_empty() {
+            // Most have one and no more, on each of very many connections.
+            self.0.reserve_exact(1);
+        }
+        self.0.push((timer, token));
+    }
+
     pub(super) fn take(&mut self, timer: TimerId) -> Option<u64> {
         let place = self.0.iter().position(|(id, _)| *id == timer)?;
         Some(self.0.swap_remove(place).1)

@@ -154,7 +154,7 @@ impl Table {
         let entry = &mut self.entries[key as usize];
         let timer = parts.set_timer(entry.source, key, deadline);
         if entry.wire.is_some() {
-            entry.timers.get_or_insert_default().0.push((timer, token));
+            entry.timers.get_or_insert_default().add(timer, token);
         } else {
             parts.cancel_timer(timer);
         }
