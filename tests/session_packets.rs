@@ -136,9 +136,12 @@ fn each_packet_that_leaves_is_told_and_an_abort_names_those_that_never_did() {
     assert_eq!(peer.receive_packets().len(), 2);
 }
 
+/// What went wrong, and how sessions ended.
+type Ends = Arc<Mutex<Vec<String>>>;
+
 /// Answers each packet with as many bytes as it says.
 struct Answers {
-    log: Arc<Mutex<Vec<String>>>,
+    log: Ends,
 }
 
 impl Session for Answers {
@@ -168,8 +171,8 @@ impl Session for Answers {
     }
 }
 
-fn answers() -> (TestLoop<Sessions<Answers>>, Peer, Arc<Mutex<Vec<String>>>) {
-    let log = Arc::default();
+fn answers() -> (TestLoop<Sessions<Answers>>, Peer, Ends) {
+    let log = Ends::default();
     let of_sessions = Arc::clone(&log);
     let service = SessionService::new(|| RawBytes);
     let mut test = TestLoop::sessions(service, move |_| Answers { log: Arc::clone(&of_sessions) });
@@ -251,7 +254,7 @@ impl Client {
 fn over_the_kernels_packets_it_is_the_same() {
     let name = format!("campana session packets {}", std::process::id());
     let address = campana::Address::seqpacket_abstract(name.as_bytes()).unwrap();
-    let log: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log: Ends = Arc::default();
     let of_sessions = Arc::clone(&log);
     let (running, sessions): (_, SessionManager<Answers>) = Running::start(move |event_loop| {
         let server = TcpServer::bind(&address).unwrap();
