@@ -14,7 +14,7 @@ use super::view::BYTES;
 use super::{MessageFilter, SessionError, SessionId, SessionView};
 use crate::buffer::Buffer;
 use crate::codec::Codec;
-use crate::connection::TcpConnection;
+use crate::connection::{CloseReason, SendError, TcpConnection};
 
 /// What all sessions of a service on one loop share.
 pub(super) struct LoopShared {
@@ -139,11 +139,17 @@ impl<C: Codec> SessionView<'_, C> {
             self.body.fail(failed);
         }
         let Some(bytes) = &mut self.body.bytes else { return };
-        // An error is the connection's end, which tells what was not written.
-        if bytes.wire.is_empty() || self.conn.send(&mut bytes.wire).is_ok() {
+        let sent = if bytes.wire.is_empty() { Ok(()) } else { self.conn.send(&mut bytes.wire) };
+        // Other errors are the connection's end, which tells what was not written.
+        if sent.is_ok() {
             let output = self.conn.output();
             bytes.passed_to_wire(output.written + output.pending as u64);
+        } else if sent == Err(SendError::TooLarge) {
+            // The writes in it were accepted before the filters made it so large.
+            self.body.core.note_reason(CloseReason::Io(SendError::TooLarge.into()));
+            self.abort();
         }
+        let Some(bytes) = &mut self.body.bytes else { return };
         if let Some(time) = bytes.wake_after.take() {
             self.conn.set_timer(time, BYTES);
         }

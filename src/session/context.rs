@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use super::chain::{self, Chain};
+use super::directory::BoundKey;
 use super::{
     ByteFilter, MessageFilter, Out, Session, SessionHandle, SessionKey, SessionManager, SessionView,
     WriteError, WriteId,
@@ -58,20 +59,25 @@ impl<'a, S: Session> SessionContext<'a, S> {
     pub fn join<K: SessionKey>(&mut self, key: K) -> bool {
         let is_new = self.manager.directory().join(&key, self.view.id());
         if is_new {
-            self.view.body.core.keys.push(Box::new(key));
+            self.remember(key);
         }
         is_new
+    }
+
+    /// Notes a key to be taken from the session at its end. It is noted already if another session has claimed it meanwhile.
+    fn remember<K: SessionKey>(&mut self, key: K) {
+        let keys = &mut self.view.body.core.keys;
+        if !keys.iter().any(|known| is(&**known, &key)) {
+            keys.push(Box::new(key));
+        }
     }
 
     /// Gives the session a key that only one may have, and takes it from those who had it, whom it answers: they go on without
     /// it, unless they are told otherwise. Of two who claim a key at once one comes after the other.
     pub fn claim<K: SessionKey>(&mut self, key: K) -> Vec<SessionHandle<S>> {
         let id = self.view.id();
-        let had_it = self.manager.directory().has(&key, id);
         let before = self.manager.directory().claim(&key, id);
-        if !had_it {
-            self.view.body.core.keys.push(Box::new(key));
-        }
+        self.remember(key);
         before.into_iter().filter_map(|id| self.manager.session(id)).collect()
     }
 
@@ -80,10 +86,7 @@ impl<'a, S: Session> SessionContext<'a, S> {
         let id = self.view.id();
         let had_it = self.manager.directory().has(key, id);
         self.manager.directory().leave(key, id);
-        self.view.body.core.keys.retain(|known| {
-            let known: &dyn Any = &**known;
-            known.downcast_ref::<K>() != Some(key)
-        });
+        self.view.body.core.keys.retain(|known| !is(&**known, key));
         had_it
     }
 
@@ -104,6 +107,11 @@ impl<'a, S: Session> SessionContext<'a, S> {
         let filter: &mut dyn Any = self.view.body.bytes.as_mut()?.find(name)?;
         filter.downcast_mut()
     }
+}
+
+fn is<K: SessionKey>(known: &dyn BoundKey, key: &K) -> bool {
+    let known: &dyn Any = known;
+    known.downcast_ref::<K>() == Some(key)
 }
 
 impl<'a, S: Session> Deref for SessionContext<'a, S> {

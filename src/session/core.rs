@@ -68,7 +68,8 @@ pub(super) struct Core {
     pub(super) last_delivered: u64,
     /// Since when a part of a message has been there.
     pub(super) frame_since: u64,
-    pub(super) authenticate_by: u64,
+    /// When the session began, in nanoseconds.
+    began: u64,
     pub(super) idle: IdleClock,
     pub(super) timer: Option<TimerId>,
     pub(super) armed_for: u64,
@@ -82,9 +83,11 @@ pub(super) struct Seldom {
     pub(super) timers: Slab<SessionTimer>,
     pub(super) attributes: Option<Box<dyn AttributeStore>>,
     pub(super) meter: Option<Meter>,
+    /// After what silence the session closes, in nanoseconds.
+    pub(super) silence: Option<u64>,
     /// How many messages had come in when a panic was last passed over.
     pub(super) passed_over: u64,
-    /// What was left of the input when the peer's end came and delivery was stopped.
+    /// What was left of the input when the peer's end came, or of a packet, and delivery was stopped.
     pub(super) rest: Buffer,
     /// Why the session is closing, if this side has a reason.
     pub(super) reason: Option<CloseReason>,
@@ -101,15 +104,13 @@ pub(super) struct SessionTimer {
 pub(super) enum Expired {
     Authentication,
     Frame,
+    Silence,
     Idle(IdleKind),
 }
 
 impl Core {
     pub(super) fn new(id: SessionId, config: Rc<SessionConfig>, now: u64) -> Self {
-        let authentication = config.authentication;
-        let authenticate_by =
-            authentication.map_or(NEVER, |authentication| now.saturating_add(nanos(authentication.deadline)));
-        let unauthenticated = if authentication.is_some() { UNAUTHENTICATED } else { 0 };
+        let unauthenticated = if config.authentication.is_some() { UNAUTHENTICATED } else { 0 };
         Self {
             id,
             flags: REARM | unauthenticated,
@@ -122,7 +123,7 @@ impl Core {
             messages_in: 0,
             last_delivered: 0,
             frame_since: NEVER,
-            authenticate_by,
+            began: now,
             idle: IdleClock::default(),
             timer: None,
             armed_for: NEVER,
@@ -201,13 +202,24 @@ impl Core {
     }
 
     fn authentication_deadline(&self) -> u64 {
-        if self.has(UNAUTHENTICATED) { self.authenticate_by } else { NEVER }
+        match &self.config.authentication {
+            Some(authentication) if self.has(UNAUTHENTICATED) => {
+                self.began.saturating_add(nanos(authentication.deadline))
+            }
+            _ => NEVER,
+        }
+    }
+
+    fn silence_deadline(&self, last: LastIo) -> u64 {
+        let silence = self.seldom.as_ref().and_then(|seldom| seldom.silence);
+        silence.map_or(NEVER, |silence| last.read.max(last.write).saturating_add(silence))
     }
 
     /// When [`expired`](Self::expired) has something to say next.
     pub(super) fn next_deadline(&self, last: LastIo) -> u64 {
         let idle = IdleKind::ALL.map(|kind| self.idle_deadline(kind, last)).into_iter().fold(NEVER, u64::min);
-        idle.min(self.frame_deadline()).min(self.authentication_deadline())
+        let final_ones = [self.frame_deadline(), self.authentication_deadline(), self.silence_deadline(last)];
+        final_ones.into_iter().fold(idle, u64::min)
     }
 
     /// Which deadlines have come, the more final ones first.
@@ -217,6 +229,9 @@ impl Core {
         }
         if self.frame_deadline() <= now {
             return Some(Expired::Frame);
+        }
+        if self.silence_deadline(last) <= now {
+            return Some(Expired::Silence);
         }
         IdleKind::ALL.into_iter().find(|&kind| self.idle_deadline(kind, last) <= now).map(Expired::Idle)
     }

@@ -4,8 +4,8 @@ use super::body::{Body, PendingEdits};
 use super::byte_chain::ByteChain;
 use super::chain::{Chain, Stopped};
 use super::core::{
-    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, HELD, LAST_WORDS, NEVER, PAUSED,
-    PROBED, REARM, UNAUTHENTICATED, panic_message,
+    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, HELD, LAST_WORDS, NEVER, PACKETS,
+    PAUSED, PROBED, REARM, UNAUTHENTICATED, panic_message,
 };
 use super::view::{DEADLINE, RESUME};
 use super::{
@@ -202,6 +202,33 @@ pub(super) fn receive<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S
     }
 }
 
+/// A packet has come.
+pub(super) fn receive_packet<S: Session>(
+    session: &mut S,
+    cx: &mut SessionContext<'_, S>,
+    packet: &mut Buffer,
+) {
+    let mut held = cx.view.take_rest();
+    if !held.is_empty() {
+        // A part of the one before that was held back.
+        finish_packet(session, cx, &mut held);
+    }
+    finish_packet(session, cx, packet);
+}
+
+/// Delivers what there is of a packet: half a message is an error, as nothing of it will be in the next one.
+fn finish_packet<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, packet: &mut Buffer) {
+    receive(session, cx, packet);
+    if cx.view.body.bytes.is_some() || packet.is_empty() {
+        return;
+    }
+    deliver(session, cx, packet, true);
+    if cx.view.body.core.has(PAUSED) {
+        cx.view.body.core.seldom().rest.append(packet.peek());
+    }
+    packet.retrieve_all();
+}
+
 /// Receives by way of byte filters, or filters that have just been changed. Answers whether byte filters have more to give, in
 /// the next turn.
 #[inline(never)]
@@ -332,14 +359,16 @@ pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
     }
     let before = cx.view.body.core.messages_in;
     if cx.view.body.core.has(END_PENDING) {
-        // The filters have no more before that.
+        // The end brings all that is left before it.
+    } else if cx.view.body.core.has(PACKETS) && cx.view.body.bytes.is_none() {
+        receive_packet(session, cx, &mut Buffer::new());
     } else if cx.view.body.bytes.is_some() {
         receive_unusually(session, cx, &mut Buffer::new());
     } else {
         cx.view.conn.redeliver();
     }
     if cx.view.body.core.has(END_PENDING) {
-        let mut rest = std::mem::take(&mut cx.view.body.core.seldom().rest);
+        let mut rest = cx.view.take_rest();
         input_closed(session, cx, &mut rest);
     }
     if cx.view.body.core.messages_in != before {
@@ -350,6 +379,9 @@ pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
 /// The peer will send no more after what is in `rest`.
 pub(super) fn input_closed<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, rest: &mut Buffer) {
     cx.view.body.core.set(END_PENDING, true);
+    if cx.view.body.core.has(PACKETS) {
+        rest.append(cx.view.take_rest().peek());
+    }
     let returned = caught(|| finish_input(session, cx, rest));
     if cx.view.body.core.has(END_PENDING) && !rest.is_empty() {
         cx.view.body.core.seldom().rest = std::mem::take(rest);
@@ -417,6 +449,7 @@ pub(super) fn expire<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
         }
         match expired {
             Expired::Authentication => cx.view.close_because(timed_out("authentication")),
+            Expired::Silence => cx.view.close_because(CloseReason::Stopping),
             Expired::Frame => cx.view.close_because(timed_out("a message's arrival")),
             Expired::Idle(kind) => {
                 let idle = core.idle.tell(kind, last, now);

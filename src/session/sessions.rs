@@ -164,7 +164,13 @@ impl<S: Session> Handler for Sessions<S> {
 
     #[inline]
     fn on_data(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
-        self.event(*slot, conn, |session, cx| live::receive(session, cx, input));
+        self.event(*slot, conn, |session, cx| {
+            if cx.view.body.core.has(PACKETS) {
+                live::receive_packet(session, cx, input);
+            } else {
+                live::receive(session, cx, input);
+            }
+        });
     }
 
     fn wants_write_complete(&self) -> bool {

@@ -8,11 +8,12 @@ use super::attributes::Attributes;
 use super::body::Body;
 use super::core::{
     ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, ENDED, FIN_TOLD, HELD, NEVER, PACKETS, PAUSED,
-    REARM, SHUT_DOWN, SessionTimer, UNAUTHENTICATED,
+    REARM, SHUT_DOWN, SessionTimer, UNAUTHENTICATED, nanos,
 };
 use super::edits::{ByteFilterEdits, FilterEdits};
 use super::idle::{IdleKind, LastIo};
 use super::{SessionConfig, SessionId, SessionState, SessionStats, WriteError, WriteId};
+use crate::buffer::Buffer;
 use crate::codec::Codec;
 use crate::connection::{CloseReason, ConnectionConfig, SendError, TcpConnection};
 use crate::reactor::{LoopContext, TimerId};
@@ -238,9 +239,11 @@ impl<C: Codec> SessionView<'_, C> {
         self.body.core.set(SHUT_DOWN, true);
     }
 
-    /// Closes the session as soon as nothing has been received or sent for so long, counted from the last byte.
+    /// Closes the session in good order as soon as nothing has been received or sent for so long, counted from the last byte.
     pub fn close_when_silent(&mut self, silence: Duration) {
-        self.conn.close_when_silent(silence);
+        let core = &mut self.body.core;
+        core.seldom().silence = Some(nanos(silence));
+        core.set(REARM, true);
     }
 }
 
@@ -400,12 +403,21 @@ impl<'a, C: Codec> SessionView<'a, C> {
         }
     }
 
+    /// Takes what was held back of the input's end, or of a packet.
+    pub(super) fn take_rest(&mut self) -> Buffer {
+        match &mut self.body.core.seldom {
+            Some(seldom) => std::mem::take(&mut seldom.rest),
+            None => Buffer::new(),
+        }
+    }
+
     /// Reads again, if nothing keeps it from that.
     pub(super) fn continue_reading(&mut self) {
         if self.body.core.has(PAUSED) {
             return;
         }
-        if self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
+        let holds_rest = self.body.core.seldom.as_ref().is_some_and(|seldom| !seldom.rest.is_empty());
+        if holds_rest || self.body.bytes.is_some() || self.body.core.has(END_PENDING) {
             // What byte filters hold back goes on as well.
             self.conn.set_timer(Duration::ZERO, RESUME);
         }
