@@ -116,6 +116,11 @@ impl<C: Codec> Chain<C> {
         }
     }
 
+    /// Whether there is a filter of this number.
+    pub(super) fn contains(&self, serial: u32) -> bool {
+        self.links.iter().any(|link| link.serial == serial)
+    }
+
     /// How many filters there are.
     pub(super) fn len(&self) -> usize {
         self.links.len()

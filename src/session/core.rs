@@ -17,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::connection::CloseReason;
 use crate::reactor::TimerId;
 
-/// Delivery was stopped by the user.
+/// Delivery was stopped, by those whom [`Seldom`] names.
 pub(super) const PAUSED: u16 = 1;
 /// Delivery was stopped until byte filters have got rid of what they have.
 pub(super) const HELD: u16 = 1 << 1;
@@ -85,6 +85,8 @@ pub(super) struct Seldom {
     pub(super) meter: Option<Meter>,
     /// After what silence the session closes, in nanoseconds.
     pub(super) silence: Option<u64>,
+    /// Who has stopped delivery: the session, as zero, and filters.
+    pub(super) paused_by: Vec<u32>,
     /// How many messages had come in when a panic was last passed over.
     pub(super) passed_over: u64,
     /// What was left of the input when the peer's end came, or of a packet, and delivery was stopped.

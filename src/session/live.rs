@@ -515,6 +515,7 @@ pub(super) fn apply_edits<S: Session>(session: &mut S, cx: &mut SessionContext<'
             cx.view.after_bytes(applied);
         }
         let added = cx.chain.apply(messages, &mut cx.view.body.core.next_serial);
+        cx.view.end_pauses(|by| by != 0 && !cx.chain.contains(by));
         for serial in added {
             if let Err(stopped) = cx.chain.tell(serial, &mut cx.view, |filter, cx| filter.on_open(cx)) {
                 stop(session, cx, stopped);

@@ -36,6 +36,8 @@
 //! with; other threads reach sessions by the [`SessionManager`]. A session never owns its connection: after the end, what is sent
 //! is an error.
 //!
+//! Filters that many servers need are in [`filters`].
+//!
 //! # What is on by default
 //!
 //! Each is a field of [`SessionConfig`] or of the connection's [configuration](crate::ConnectionConfig), to be changed for all
@@ -67,6 +69,7 @@ mod directory;
 mod edits;
 mod error;
 mod filter;
+pub mod filters;
 mod id;
 mod idle;
 mod live;

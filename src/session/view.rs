@@ -35,7 +35,7 @@ const FLUSH_AT: usize = 16 * 1024;
 pub struct SessionView<'a, C: Codec> {
     pub(super) conn: TcpConnection<'a>,
     pub(super) body: &'a mut Body<C>,
-    /// Whose timers are set: the session's, or a filter's.
+    /// Whose timers are set and who pauses: the session, which is zero, or a filter.
     owner: u32,
 }
 
@@ -109,6 +109,18 @@ impl<C: Codec> SessionView<'_, C> {
         self.conn.now()
     }
 
+    /// When something was last received, or a message delivered that had been held back; when the connection was made if nothing was.
+    #[must_use]
+    pub fn last_read(&self) -> Instant {
+        self.instant(self.last_io().read)
+    }
+
+    /// When the kernel last took output; when the connection was made if it took none.
+    #[must_use]
+    pub fn last_written(&self) -> Instant {
+        self.instant(self.last_io().write)
+    }
+
     /// The loop: its timers, its tasks, what is kept for each loop.
     pub fn context(&mut self) -> &mut LoopContext {
         self.conn.context()
@@ -169,21 +181,26 @@ impl<C: Codec> SessionView<'_, C> {
 
 /// Its flow.
 impl<C: Codec> SessionView<'_, C> {
-    /// Stops reading, and delivering messages, those included that have been received already. Nothing is lost.
+    /// Stops reading, and delivering messages, those included that have been received already. Nothing is lost. The session and its
+    /// filters pause each for themselves: reading goes on when all who have paused have resumed, or are removed.
     pub fn pause_reading(&mut self) {
-        self.body.core.set(PAUSED, true);
+        let core = &mut self.body.core;
+        let paused_by = &mut core.seldom().paused_by;
+        if !paused_by.contains(&self.owner) {
+            paused_by.push(self.owner);
+        }
+        core.set(PAUSED, true);
         self.conn.pause_reading();
     }
 
-    /// Reads and delivers again: first what was held back, not before the callback under way has returned.
+    /// Reads and delivers again, unless another has paused as well: first what was held back, not before the callback under way
+    /// has returned.
     pub fn resume_reading(&mut self) {
-        if self.body.core.has(PAUSED) {
-            self.body.core.set(PAUSED, false);
-            self.continue_reading();
-        }
+        let owner = self.owner;
+        self.end_pauses(|by| by == owner);
     }
 
-    /// Whether reading is paused.
+    /// Whether reading is paused, by the session or by a filter.
     #[must_use]
     pub fn is_reading_paused(&self) -> bool {
         self.body.core.has(PAUSED)
@@ -302,6 +319,10 @@ impl<'a, C: Codec> SessionView<'a, C> {
         SessionView { conn: self.conn.reborrow(), body: self.body, owner }
     }
 
+    fn instant(&self, nanos: u64) -> Instant {
+        self.conn.now() - Duration::from_nanos(self.conn.nanos().saturating_sub(nanos))
+    }
+
     pub(super) fn last_io(&self) -> LastIo {
         let (read, write) = self.conn.last_io();
         LastIo { read: read.max(self.body.core.last_delivered), write }
@@ -408,6 +429,20 @@ impl<'a, C: Codec> SessionView<'a, C> {
         match &mut self.body.core.seldom {
             Some(seldom) => std::mem::take(&mut seldom.rest),
             None => Buffer::new(),
+        }
+    }
+
+    /// Ends the pauses of some of those who have paused, and reads again if none is left.
+    pub(super) fn end_pauses(&mut self, ends: impl Fn(u32) -> bool) {
+        let core = &mut self.body.core;
+        if !core.has(PAUSED) {
+            return;
+        }
+        let paused_by = &mut core.seldom().paused_by;
+        paused_by.retain(|&by| !ends(by));
+        if paused_by.is_empty() {
+            core.set(PAUSED, false);
+            self.continue_reading();
         }
     }
 
