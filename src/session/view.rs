@@ -14,7 +14,7 @@ use super::edits::{ByteFilterEdits, FilterEdits};
 use super::idle::{IdleKind, LastIo};
 use super::{SessionConfig, SessionId, SessionState, SessionStats, WriteError, WriteId};
 use crate::buffer::Buffer;
-use crate::codec::Codec;
+use crate::codec::{Codec, EncodeError};
 use crate::connection::{CloseReason, ConnectionConfig, SendError, TcpConnection};
 use crate::reactor::{LoopContext, TimerId};
 use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
@@ -333,11 +333,17 @@ impl<'a, C: Codec> SessionView<'a, C> {
     pub(super) fn encode(&mut self, message: C::Out<'_>) -> Result<WriteId, WriteError> {
         let body = &mut *self.body;
         if let Err(error) = body.codec.encode(message, &mut body.staging) {
-            // A codec ought to leave nothing; if it does, the peer would take it for the beginning of the next message.
-            body.staging.unwrite(body.staging.readable().saturating_sub(body.core.staged));
-            return Err(error.into());
+            return Err(self.not_encoded(error));
         }
         self.accept_staged()
+    }
+
+    #[cold]
+    fn not_encoded(&mut self, error: EncodeError) -> WriteError {
+        let Body { core, staging, .. } = &mut *self.body;
+        // A codec ought to leave nothing; if it does, the peer would take it for the beginning of the next message.
+        staging.unwrite(staging.readable().saturating_sub(core.staged));
+        error.into()
     }
 
     /// Takes bytes for a message that someone has encoded.

@@ -1,6 +1,5 @@
 //! Which writes have reached the kernel.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 /// Names one write of a session: 1 for the first, and rising by one.
@@ -32,8 +31,9 @@ const KEPT: usize = 32;
 pub(super) struct Writes {
     /// How many were accepted; the id of the last one.
     accepted: u64,
-    /// The ends of the last of them, as many as may be pending.
-    ends: VecDeque<u64>,
+    /// The ends of the last of them: first of `settled` that are written, then of those that may be pending.
+    ends: Vec<u64>,
+    settled: usize,
     /// The last one of which the session was told.
     reported: u64,
 }
@@ -43,37 +43,44 @@ impl Writes {
     pub(super) fn accept(&mut self, end: u64) -> WriteId {
         self.accepted += 1;
         // Output that the connection has dropped makes positions fall back; those before are then never reached.
-        let end = self.ends.back().map_or(end, |&before| end.max(before));
-        self.ends.push_back(end);
+        let end = self.ends.last().map_or(end, |&before| end.max(before));
+        self.ends.push(end);
         WriteId(self.accepted)
     }
 
     #[inline]
     pub(super) fn pending(&self) -> usize {
-        self.ends.len()
+        self.ends.len() - self.settled
     }
 
     /// The kernel has taken all up to `position`.
     #[inline]
     pub(super) fn settle(&mut self, position: u64) {
-        match self.ends.back() {
+        match self.ends.last() {
             None => {}
             Some(&last) if last <= position => {
                 self.ends.clear();
+                self.settled = 0;
                 if self.ends.capacity() > KEPT {
                     self.ends.shrink_to(KEPT);
                 }
             }
-            Some(_) => {
-                let written = self.ends.partition_point(|&end| end <= position);
-                self.ends.drain(..written);
-            }
+            Some(_) => self.settle_some(position),
+        }
+    }
+
+    fn settle_some(&mut self, position: u64) {
+        self.settled += self.ends[self.settled..].partition_point(|&end| end <= position);
+        // Each that is moved is paid for by one that was settled.
+        if self.settled > self.pending() {
+            self.ends.drain(..self.settled);
+            self.settled = 0;
         }
     }
 
     /// The last write that has reached the kernel, if that is news.
     pub(super) fn take_news(&mut self) -> Option<WriteId> {
-        let written = self.accepted - self.ends.len() as u64;
+        let written = self.accepted - self.pending() as u64;
         let is_news = written > self.reported;
         self.reported = written;
         is_news.then_some(WriteId(written))
@@ -81,7 +88,7 @@ impl Writes {
 
     /// The first write that has not reached the kernel.
     pub(super) fn first_unwritten(&self) -> Option<WriteId> {
-        let pending = self.ends.len() as u64;
+        let pending = self.pending() as u64;
         (pending > 0).then(|| WriteId(self.accepted - pending + 1))
     }
 
@@ -116,6 +123,19 @@ mod tests {
         writes.settle(30);
         assert_eq!(writes.take_news(), Some(WriteId(3)));
         assert_eq!((writes.pending(), writes.first_unwritten()), (0, None));
+    }
+
+    #[test]
+    fn writes_are_settled_one_by_one_while_others_come() {
+        let mut writes = Writes::default();
+        for end in 1..=1000 {
+            writes.accept(2 * end - 1);
+            writes.accept(2 * end);
+            writes.settle(end);
+            assert_eq!(writes.take_news(), Some(WriteId(end)));
+            assert_eq!((writes.pending(), writes.first_unwritten()), (end as usize, Some(WriteId(end + 1))));
+            assert!(writes.ends.len() <= 2 * writes.pending() + 1);
+        }
     }
 
     #[test]
