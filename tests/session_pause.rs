@@ -23,8 +23,11 @@ fn pausing(told: &Told, cx: &mut probe::Cx<'_>) -> Then {
     Then::Usual
 }
 
-/// Services with and without byte filters, and how bytes look on their wires.
-fn services() -> [(SessionService<Probe>, fn(&str) -> String); 2] {
+/// A service, and how bytes look on its wire.
+type OnWire = (SessionService<Probe>, fn(&str) -> String);
+
+/// Services with and without byte filters.
+fn services() -> [OnWire; 2] {
     [(lines(), str::to_owned), (lines().byte_filter("hex", || Hex), |text| hex(text))]
 }
 
@@ -122,7 +125,7 @@ fn the_end_of_the_input_comes_behind_what_is_held_back() {
 #[test]
 fn a_pause_in_the_last_message_holds_the_end_back() {
     let unended = || SessionService::new(|| Text::over(Lines::new().accept_unended()));
-    let services: [(SessionService<Probe>, fn(&str) -> String); 2] =
+    let services: [OnWire; 2] =
         [(unended(), str::to_owned), (unended().byte_filter("hex", || Hex), |text| hex(text))];
     for (service, wire) in services {
         let service = service.configure(|config| config.idle_both = None);

@@ -85,17 +85,20 @@ pub trait MessageFilter<C: Codec>: Any {
         Verdict::Pass
     }
 
-    /// Called for each message that has come in. The filter may change it, or put another in its place.
+    /// Called for each message that has come in. The filter may change it, or put another in its place. Where messages borrow from
+    /// the input, that can be a part of it or something static, as it outlives the call; nothing that is made here.
     fn on_message(&mut self, _cx: &mut FilterContext<'_, C>, _message: &mut C::In<'_>) -> Verdict {
         Verdict::Pass
     }
 
-    /// Called for each message that is to be written. The filter may change it, or put another in its place.
+    /// Called for each message that is to be written. The filter may change it, or put another in its place, as in `on_message`. What
+    /// comes from handles and for audiences it doesn't see: that is [encoded](Self::on_write_encoded) already.
     fn on_write(&mut self, _cx: &mut FilterContext<'_, C>, _message: &mut C::Out<'_>) -> Verdict {
         Verdict::Pass
     }
 
-    /// Called for each message that is to be written and was encoded before, once for many sessions. It can't be changed.
+    /// Called for each message that is to be written and was encoded before: by a [handle](super::SessionHandle::send), or once for
+    /// [many sessions](super::Audience::send). It can't be changed.
     fn on_write_encoded(&mut self, _cx: &mut FilterContext<'_, C>, _encoded: &[u8]) -> Verdict {
         Verdict::Pass
     }

@@ -336,7 +336,8 @@ impl<S: Session> SessionHandle<S> {
         self.connection.is_open()
     }
 
-    /// Sends a message, as [`SessionContext::write`] does on the session's loop. May be called from any thread.
+    /// Sends a message, as [`SessionContext::write`] does on the session's loop; but it is encoded here, and of the filters those see
+    /// it that look at [encoded](super::MessageFilter::on_write_encoded) messages. May be called from any thread.
     ///
     /// # Errors
     ///

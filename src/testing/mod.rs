@@ -65,6 +65,9 @@
 //! or not at once, and the poller reports what isn't so. A handler must give the same answers all the same; see
 //! [`TestLoop::seed`].
 //!
+//! A [`Link`] puts two loops back to back, sessions on both sides for instance, with delays, pieces and loss of connection in
+//! between.
+//!
 //! What a test should know:
 //!
 //! - The time that stands still is the loop's, [`LoopContext::now`](crate::LoopContext::now). A handler that asks
@@ -74,10 +77,12 @@
 //!   `peer_credentials` are errors. Nor are there servers and attempts to connect, and so no
 //!   [`ServerHandle`](crate::ServerHandle) and no call of [`on_connect_failed`](crate::Handler::on_connect_failed).
 
+mod link;
 mod peer;
 mod sessions;
 mod source;
 mod test_loop;
 
+pub use link::{Link, Loss};
 pub use peer::Peer;
 pub use test_loop::TestLoop;

@@ -80,6 +80,10 @@ impl Peer {
         self.id
     }
 
+    pub(super) fn is_packet(&self) -> bool {
+        self.script.is_packet()
+    }
+
     /// Takes out what the connection has written since this was last asked; of packets all in one.
     #[must_use]
     pub fn receive(&self) -> Vec<u8> {

@@ -210,6 +210,11 @@ impl<H: Handler> TestLoop<H> {
         self.event_loop.advance_clock(time);
     }
 
+    /// The time until something is due.
+    pub(super) fn time_to_deadline(&self) -> Option<Duration> {
+        self.event_loop.time_to_deadline()
+    }
+
     /// Begins to stop, as a server does: each connection gets `on_stopping` in the next turn. Nothing is closed by force, until
     /// this is dropped.
     pub fn stop(&mut self) {

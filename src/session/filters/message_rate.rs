@@ -104,8 +104,8 @@ impl Bucket {
 }
 
 impl MessageRate {
-    /// At most `messages` in each time of `per`, on average; both at least one message and one nanosecond. The bucket holds as
-    /// many tokens, unless [`burst`](Self::burst) says otherwise.
+    /// At most `messages` in each time of `per`, on average. The bucket holds as many tokens, unless [`burst`](Self::burst) says
+    /// otherwise.
     ///
     /// # Panics
     ///
@@ -136,16 +136,16 @@ impl MessageRate {
         self
     }
 
-    /// Changes rate and burst, from the next message on. What was taken from the bucket before counts as the time that it needed
-    /// to come back.
+    /// Changes rate and burst, from the next message on; the bucket is full then. A session that isn't read from at the moment is
+    /// read again when that was due.
     ///
     /// # Panics
     ///
     /// If `messages` is zero.
     pub fn set(&mut self, messages: u32, per: Duration, burst: u32) {
         assert!(messages > 0, "a rate of no messages lets nothing in: close the session instead");
-        self.bucket.token = (nanos(per) / u64::from(messages)).max(1);
-        self.bucket.all = self.bucket.token.saturating_mul(burst.max(1).into());
+        let token = (nanos(per) / u64::from(messages)).max(1);
+        self.bucket = Bucket { full_at: 0, token, all: token.saturating_mul(burst.max(1).into()) };
     }
 
     /// How often a message found the bucket empty so far, in all sessions that share the count: how many were dropped, how many
