@@ -92,16 +92,19 @@ impl Load {
     pub fn run(&self) -> io::Result<Outcome> {
         match self.pattern {
             Pattern::Echo => echo::run(self, vec![b'.'; self.bytes]),
-            Pattern::Framed => {
-                let mut message = vec![b'.'; self.bytes];
-                let content = u32::try_from(self.bytes - 4).map_err(io::Error::other)?;
-                message[..4].copy_from_slice(&content.to_be_bytes());
-                echo::run(self, message)
-            }
+            Pattern::Framed => echo::run(self, self.frame()?),
             Pattern::FanOut => fan_out::run(self),
             Pattern::Churn => churn::run(self),
             Pattern::Idle => idle(self),
         }
+    }
+
+    /// A message with the length of its content in front.
+    fn frame(&self) -> io::Result<Vec<u8>> {
+        let mut message = vec![b'.'; self.bytes];
+        let content = u32::try_from(self.bytes - 4).map_err(io::Error::other)?;
+        message[..4].copy_from_slice(&content.to_be_bytes());
+        Ok(message)
     }
 
     /// As many connections as were asked for, each of which the server has accepted.
@@ -126,7 +129,8 @@ fn idle(load: &Load) -> io::Result<Outcome> {
         ..load.clone()
     };
     let connections = load.connect()?;
-    let outcome = echo::run_on(&warm_up, &vec![b'.'; load.bytes], &connections)?;
+    // Of use to servers that look for frames, and the same as any other message to those that don't.
+    let outcome = echo::run_on(&warm_up, &load.frame()?, &connections)?;
     println!("{outcome}");
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
     Ok(outcome)

@@ -19,7 +19,7 @@ mod sys;
 mod timers;
 
 const HELP: &str = "\
-peers serve KIND [--service echo|framed|fan-out] [--port P] [--core C]
+peers serve KIND [--service echo|framed|fan-out|broadcast] [--port P] [--core C]
     Serves on 127.0.0.1. KIND is raw, raw-deferred, raw-batch, campana, campana-now, campana-busy, campana-session, tokio,
     tokio-usual (or monoio, if it was built with that feature).
 peers load --connect ADDR [--pattern echo|framed|fan-out|churn|idle] [--connections N] [--senders N] [--bytes B] [--depth D]

@@ -63,8 +63,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(kind: Kind, service: Service, control: bool) -> Result<Self, Failure> {
-        let mut command = own_command("serve", CORES.0)?;
+    pub fn start(kind: Kind, service: Service, core: Option<usize>, control: bool) -> Result<Self, Failure> {
+        let mut command = own_command("serve", core)?;
         command.arg(kind.to_string()).args(["--service", &service.to_string()]);
         if control {
             command.arg("--control");
@@ -101,8 +101,8 @@ impl Drop for Server {
 }
 
 /// Runs a load generator as a child until it is done.
-pub fn run_load(load: &Load) -> Result<Outcome, Failure> {
-    let output = load_command(load)?.stderr(Stdio::inherit()).output()?;
+pub fn run_load(load: &Load, core: Option<usize>) -> Result<Outcome, Failure> {
+    let output = load_command(load, core)?.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("the load generator failed: {load:?}").into());
     }
@@ -117,7 +117,8 @@ pub struct IdleConnections {
 
 impl IdleConnections {
     pub fn open(load: &Load) -> Result<Self, Failure> {
-        let mut child = load_command(load)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            load_command(load, Some(CORES.1))?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
         line.trim().parse::<Outcome>()?;
@@ -133,8 +134,8 @@ impl Drop for IdleConnections {
     }
 }
 
-fn load_command(load: &Load) -> io::Result<Command> {
-    let mut command = own_command("load", CORES.1)?;
+fn load_command(load: &Load, core: Option<usize>) -> io::Result<Command> {
+    let mut command = own_command("load", core)?;
     command
         .args(["--connect", &load.server.to_string()])
         .args(["--pattern", &load.pattern.to_string()])
@@ -155,8 +156,11 @@ fn load_command(load: &Load) -> io::Result<Command> {
     Ok(command)
 }
 
-fn own_command(subcommand: &str, core: usize) -> io::Result<Command> {
+fn own_command(subcommand: &str, core: Option<usize>) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([subcommand, "--child", "--core", &core.to_string()]);
+    command.args([subcommand, "--child"]);
+    if let Some(core) = core {
+        command.args(["--core", &core.to_string()]);
+    }
     Ok(command)
 }

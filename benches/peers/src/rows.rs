@@ -20,6 +20,12 @@ pub struct Row {
 impl Row {
     /// Whether this kind of server has something of its own to show here.
     pub fn concerns(&self, kind: Kind) -> bool {
+        if self.service == Service::Broadcast {
+            return matches!(
+                kind,
+                Kind::Raw | Kind::Campana | Kind::CampanaSession | Kind::Tokio | Kind::TokioUsual
+            );
+        }
         match kind {
             Kind::RawBatch => self.service == Service::Framed,
             Kind::CampanaBusy => self.connections == 1,
@@ -57,7 +63,7 @@ const fn fan_out(name: &'static str, what: &'static str, senders: usize, depth: 
     }
 }
 
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 13] = [
     echo("1x64", "1 connection x 64 B", 1, 64),
     echo("10x64", "10 x 64 B", 10, 64),
     echo("100x64", "100 x 64 B", 100, 64),
@@ -74,6 +80,10 @@ pub const ROWS: [Row; 12] = [
     fan_out("fan-out", "1 line to 1000 members", 1, 1),
     fan_out("fan-out-lines", "16 lines of 1 sender to 1000", 1, 16),
     fan_out("fan-out-senders", "a line of each of 16 senders to 1000", 16, 1),
+    Row {
+        service: Service::Broadcast,
+        ..fan_out("session-broadcast", "1 line to 1000 members on 2 loops", 1, 1)
+    },
     Row { pattern: Pattern::Churn, ..echo("churn", "connect, echo 64 B, close; 32 at a time", 32, 64) },
 ];
 

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use crate::arguments::{Arguments, Failure};
 use crate::load::{Load, Outcome, Until};
-use crate::process::{Server, run_load};
+use crate::process::{CORES, Server, run_load};
 use crate::rows::{ROWS, Row};
-use crate::servers::Kind;
+use crate::servers::{Kind, Service};
 
-const DEFAULT_KINDS: [Kind; 7] = [
+const DEFAULT_KINDS: [Kind; 9] = [
     Kind::Raw,
     Kind::RawDeferred,
+    Kind::RawBatch,
     Kind::Campana,
     Kind::CampanaNow,
     Kind::CampanaBusy,
+    Kind::CampanaSession,
     Kind::Tokio,
     Kind::TokioUsual,
 ];
@@ -63,8 +65,10 @@ fn row_of(name: &str) -> Result<Row, String> {
 }
 
 fn measure(row: &Row, kind: Kind, time: Duration) -> Result<Outcome, Failure> {
-    let server = Server::start(kind, row.service, false)?;
-    run_load(&Load {
+    // Two loops share the two cores with the load, as the scheduler sees fit.
+    let cores = if row.service == Service::Broadcast { None } else { Some(CORES) };
+    let server = Server::start(kind, row.service, cores.map(|cores| cores.0), false)?;
+    let load = Load {
         pattern: row.pattern,
         server: server.address,
         connections: row.connections,
@@ -74,7 +78,8 @@ fn measure(row: &Row, kind: Kind, time: Duration) -> Result<Outcome, Failure> {
         lockstep: false,
         until: Until::Elapsed(time),
         watch: Some(server.id()),
-    })
+    };
+    run_load(&load, cores.map(|cores| cores.1))
 }
 
 fn print_tables(rows: &[Row], kinds: &[Kind], results: &Results, floor: Kind, rounds: usize) {

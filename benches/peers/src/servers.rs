@@ -21,6 +21,8 @@ pub enum Service {
     Framed,
     /// Sends each line to every connection.
     FanOut,
+    /// The same, with the connections on two loops.
+    Broadcast,
 }
 
 /// Who serves.
@@ -53,6 +55,8 @@ pub enum Kind {
 const HEADER: usize = 4;
 /// Output below this many bytes waits for the end of the batch, where output is deferred.
 const DEFER_BELOW: usize = 4096;
+/// How many threads have connections that lines are broadcast to.
+const BROADCAST_LOOPS: usize = 2;
 /// What a read asks for.
 const READ_SIZE: usize = 64 * 1024;
 
@@ -107,8 +111,12 @@ const KINDS: &[(&str, Kind)] = &[
     ("monoio", Kind::Monoio),
 ];
 
-const SERVICES: &[(&str, Service)] =
-    &[("echo", Service::Echo), ("framed", Service::Framed), ("fan-out", Service::FanOut)];
+const SERVICES: &[(&str, Service)] = &[
+    ("echo", Service::Echo),
+    ("framed", Service::Framed),
+    ("fan-out", Service::FanOut),
+    ("broadcast", Service::Broadcast),
+];
 
 impl FromStr for Kind {
     type Err = String;

@@ -190,10 +190,14 @@ pub fn thread_cpu_nanos() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// The processor time of a process's main thread, user and system, in nanoseconds; zero if it is gone.
+/// The processor time of a process's threads, user and system, in nanoseconds; zero if it is gone.
 pub fn cpu_nanos_of(process: u32) -> u64 {
-    let schedstat = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
-    schedstat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return 0 };
+    let of_thread = |thread: io::Result<std::fs::DirEntry>| {
+        let schedstat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    threads.filter_map(of_thread).sum()
 }
 
 /// The resident memory of a process, in bytes.

@@ -21,6 +21,11 @@ pub(crate) fn run() -> ExitCode {
             Some("10"),
             "a connection that hasn't logged in by then is closed",
         )
+        .option(
+            "--stall SECONDS",
+            Some("30"),
+            "a client that takes nothing of what waits for it is closed then",
+        )
         .option("--password-threads N", Some("2"), "threads that hash passwords")
         .option("--password-memory KIB", Some("19456"), "memory for each hash: what makes guessing expensive")
         .of_mode("serve")
@@ -30,6 +35,7 @@ pub(crate) fn run() -> ExitCode {
     config.threads = arguments.value("--threads");
     config.silence = arguments.seconds("--silence");
     config.log_in_deadline = arguments.seconds("--log-in-deadline");
+    config.stall = arguments.seconds("--stall");
     config.password_threads = arguments.value("--password-threads");
     config.password_memory = arguments.value("--password-memory");
 

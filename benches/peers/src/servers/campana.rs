@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use campana::codec::{Codec, LengthPrefixed};
+use campana::connection::Spread;
 use campana::reactor::LoopConfig;
-use campana::{Buffer, CloseReason, ConnectionId, EventLoop, Handler, TcpConnection, TcpServer};
+use campana::{
+    Buffer, CloseReason, ConnectionId, EventLoop, Handler, ServerHandle, TcpConnection, TcpServer,
+};
 
-use super::{Service, announce};
+use super::{BROADCAST_LOOPS, Service, announce};
 
 /// How campana is configured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +35,11 @@ pub(super) fn serve(service: Service, port: u16, flavour: Flavour) -> io::Result
         Service::Echo => server.start_with(&mut event_loop, |_, _| Echo)?.local_addresses().first().cloned(),
         Service::Framed => {
             let server = server.start_with(&mut event_loop, |_, _| EchoFrames::default())?;
+            server.local_addresses().first().cloned()
+        }
+        Service::Broadcast => {
+            let server = server.threads(BROADCAST_LOOPS).spread(Spread::RoundRobin);
+            let server = server.start_with(&mut event_loop, |_, server| Broadcast(server.clone()))?;
             server.local_addresses().first().cloned()
         }
         Service::FanOut => {
@@ -125,5 +133,25 @@ impl Handler for FanOut {
     fn on_close(&mut self, (): (), conn: &mut TcpConnection<'_>, _reason: CloseReason) {
         let leaving = conn.id();
         self.members.retain(|member| *member != leaving);
+    }
+}
+
+/// Sends each line to all connections of the server, on all loops.
+struct Broadcast(ServerHandle<Self>);
+
+impl Handler for Broadcast {
+    type State = ();
+
+    fn on_connect(&mut self, _: &mut TcpConnection<'_>) {}
+
+    fn on_data(&mut self, (): &mut (), _: &mut TcpConnection<'_>, input: &mut Buffer) {
+        while let Some(end) = input.find_eol() {
+            // The loops last as long as the process.
+            let _ = self.0.broadcast(input.take_n(end + 1));
+        }
+    }
+
+    fn wants_write_complete(&self) -> bool {
+        false
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn serve(service: Service, port: u16) -> io::Result<()> {
             match service {
                 Service::Echo => spawn(echo(stream)),
                 Service::Framed => spawn(echo_frames(stream)),
-                Service::FanOut => return Err(io::ErrorKind::Unsupported.into()),
+                Service::FanOut | Service::Broadcast => return Err(io::ErrorKind::Unsupported.into()),
             }
         }
     })

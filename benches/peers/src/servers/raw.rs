@@ -6,11 +6,16 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use super::{DEFER_BELOW, READ_SIZE, Service, announce, frame_length, line_length};
 use crate::sys::{self, Epoll};
 
+mod broadcast;
+
 const LISTENER: usize = usize::MAX;
 
 /// Serves for ever; with output `DEFERRED` to the end of the batch of events, or written at once: frame by frame, or if `whole`
 /// all that were read together.
 pub(super) fn serve<const DEFERRED: bool>(service: Service, port: u16, whole: bool) -> io::Result<()> {
+    if service == Service::Broadcast {
+        return broadcast::serve(port);
+    }
     let listener = sys::listen(port)?;
     let epoll = Epoll::new()?;
     epoll.add(listener.as_raw_fd(), sys::READ, LISTENER)?;
@@ -56,16 +61,16 @@ pub(super) fn serve<const DEFERRED: bool>(service: Service, port: u16, whole: bo
                     }
                     done
                 }),
-                Service::FanOut => connections.read(fd, &mut scratch, |connections, bytes| {
-                    let mut done = 0;
-                    while let Some(length) = line_length(&bytes[done..]) {
-                        for member in 0..connections.slots.len() {
-                            connections.send(member as RawFd, &bytes[done..done + length]);
+                Service::FanOut | Service::Broadcast => {
+                    connections.read(fd, &mut scratch, |connections, bytes| {
+                        let mut done = 0;
+                        while let Some(length) = line_length(&bytes[done..]) {
+                            connections.send_to_all(&bytes[done..done + length]);
+                            done += length;
                         }
-                        done += length;
-                    }
-                    done
-                }),
+                        done
+                    })
+                }
             }
         }
         if DEFERRED {
@@ -162,6 +167,12 @@ impl<const DEFERRED: bool> Connections<DEFERRED> {
         if DEFERRED && !connection.in_flush_list {
             connection.in_flush_list = true;
             self.flush_list.push(fd);
+        }
+    }
+
+    fn send_to_all(&mut self, bytes: &[u8]) {
+        for fd in 0..self.slots.len() {
+            self.send(fd as RawFd, bytes);
         }
     }
 

@@ -1,5 +1,5 @@
-//! The services through the whole session layer of campana: a codec, two message filters, a session object for each
-//! connection, statistics, and all three idle times.
+//! The services through the whole session layer of campana: a codec, two message filters (statistics of kinds of messages, and a
+//! limit of their rate), a session object for each connection, statistics, and all three idle times.
 
 use std::io;
 use std::marker::PhantomData;
@@ -7,28 +7,41 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use campana::codec::{Framing, LengthPrefixed, Lines, RawBytes};
-use campana::session::{FilterContext, MessageFilter, Session, SessionContext, SessionService, Verdict};
+use campana::connection::Spread;
+use campana::session::filters::{Counted, MessageKinds, MessageRate, StatisticsTap};
+use campana::session::{Session, SessionContext, SessionService};
 use campana::{EventLoop, TcpServer};
 
-use super::{Service, announce};
+use super::{BROADCAST_LOOPS, Service, announce};
 
+/// More messages a second than a session ever gets.
+const NEVER_REACHED: u32 = 100_000_000;
 /// Longer than any load generator is idle.
 const IDLE: Duration = Duration::from_secs(600);
 
 pub(super) fn serve(service: Service, port: u16) -> io::Result<()> {
+    let server = TcpServer::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), port))?.max_connections(20_000);
     match service {
-        Service::Echo => run(port, || RawBytes, || Echo(PhantomData)),
-        Service::Framed => run(port, || LengthPrefixed::new(4), || Echo(PhantomData)),
-        Service::FanOut => run(port, Lines::new, || FanOut),
+        Service::Echo => run(server, || RawBytes, || Echo(PhantomData)),
+        Service::Framed => run(server, || LengthPrefixed::new(4), || Echo(PhantomData)),
+        Service::FanOut => run(server, Lines::new, || FanOut),
+        Service::Broadcast => {
+            run(server.threads(BROADCAST_LOOPS).spread(Spread::RoundRobin), Lines::new, || FanOut)
+        }
     }
 }
 
-fn run<S: Session<Codec: Framing>>(port: u16, codec: fn() -> S::Codec, session: fn() -> S) -> io::Result<()> {
+fn run<S: Session<Codec: Framing>>(
+    server: TcpServer,
+    codec: fn() -> S::Codec,
+    session: fn() -> S,
+) -> io::Result<()> {
     let mut event_loop = EventLoop::new()?;
-    let server = TcpServer::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), port))?.max_connections(20_000);
+    let tap = StatisticsTap::new(OneKind);
+    let rate = MessageRate::new(NEVER_REACHED, Duration::from_secs(1));
     let service = SessionService::new(codec)
-        .filter("outer count", Count::default)
-        .filter("inner count", Count::default)
+        .filter("tap", move || tap.clone())
+        .filter("rate", move || rate.clone())
         .configure(|config| {
             config.idle_read = Some(IDLE);
             config.idle_write = Some(IDLE);
@@ -75,31 +88,18 @@ impl Session for FanOut {
     }
 }
 
-/// Lets everything pass, and counts it.
-#[derive(Debug, Default)]
-struct Count {
-    messages_in: u64,
-    bytes_in: u64,
-    messages_out: u64,
-    bytes_out: u64,
-}
+/// Counts all messages as of one kind.
+#[derive(Clone, Debug)]
+struct OneKind;
 
-impl<F: Framing> MessageFilter<F> for Count {
-    fn on_message(&mut self, _: &mut FilterContext<'_, F>, message: &mut &[u8]) -> Verdict {
-        self.messages_in += 1;
-        self.bytes_in += message.len() as u64;
-        Verdict::Pass
+impl<F: Framing> MessageKinds<F> for OneKind {
+    const LABELS: &'static [&'static str] = &["message"];
+
+    fn received(&self, message: &&[u8]) -> Counted {
+        Counted { kind: 0, bytes: message.len() }
     }
 
-    fn on_write(&mut self, _: &mut FilterContext<'_, F>, message: &mut &[u8]) -> Verdict {
-        self.messages_out += 1;
-        self.bytes_out += message.len() as u64;
-        Verdict::Pass
-    }
-
-    fn on_write_encoded(&mut self, _: &mut FilterContext<'_, F>, encoded: &[u8]) -> Verdict {
-        self.messages_out += 1;
-        self.bytes_out += encoded.len() as u64;
-        Verdict::Pass
+    fn written(&self, message: &&[u8]) -> Counted {
+        Counted { kind: 0, bytes: message.len() }
     }
 }

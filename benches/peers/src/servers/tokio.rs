@@ -20,6 +20,8 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use super::{READ_SIZE, Service, announce, frame_length, line_length};
 use crate::sys;
 
+mod broadcast;
+
 /// How the service is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Style {
@@ -28,6 +30,9 @@ pub(super) enum Style {
 }
 
 pub(super) fn serve(service: Service, port: u16, style: Style) -> io::Result<()> {
+    if service == Service::Broadcast {
+        return broadcast::serve(port, style);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, accept(service, port, style))
 }
@@ -44,8 +49,12 @@ async fn accept(service: Service, port: u16, style: Style) -> io::Result<()> {
             (Service::Echo, Style::Usual) => spawn(echo(stream)),
             (Service::Framed, Style::Best) => spawn(serve_shared(stream, reply_to_frames)),
             (Service::Framed, Style::Usual) => spawn(echo_frames(stream)),
-            (Service::FanOut, Style::Best) => spawn(fan_out_queued(stream, Rc::clone(&room))),
-            (Service::FanOut, Style::Usual) => spawn(fan_out_at_once(stream, Rc::clone(&room))),
+            (Service::FanOut | Service::Broadcast, Style::Best) => {
+                spawn(fan_out_queued(stream, Rc::clone(&room)))
+            }
+            (Service::FanOut | Service::Broadcast, Style::Usual) => {
+                spawn(fan_out_at_once(stream, Rc::clone(&room)))
+            }
         }
     }
 }

@@ -27,6 +27,9 @@ use user::{Outcome, User};
 /// Descriptors beside those of connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
+/// Users are back soon when the server is: what is measured is the server, not its absence.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
 /// Runs users against a server; status 1 if something was lost, doubled or reordered.
 pub(crate) fn run() -> ExitCode {
     let arguments = Options::new(
@@ -75,11 +78,13 @@ pub(crate) fn run() -> ExitCode {
     let pool = support::or_fail(LoopPool::new(&base.handle(), threads.get()));
     let (reports, inbox) = channel();
     let plan = Arc::new(Plan::new(shape, reports));
+    let mut config = ClientConfig::new(server);
+    config.retry.longest = LONGEST_DELAY;
     let run = Run {
         plan: Arc::clone(&plan),
         inbox,
         pool,
-        config: ClientConfig::new(server),
+        config,
         patience: arguments.seconds("--patience"),
         clients: Vec::new(),
     };
@@ -146,6 +151,7 @@ impl Run {
             matches!(report, Report::Ready)
         });
 
+        summary::print_beginning(&self.plan, log_in);
         let began = Instant::now();
         self.begin(Phase::Chat);
         while let Some(left) = seconds.checked_sub(began.elapsed()) {
@@ -164,7 +170,7 @@ impl Run {
         self.wait_for_deliveries();
         let outcomes = self.collect();
         self.pool.stop();
-        Summary::new(&self.plan, outcomes, log_in, chat)
+        Summary::new(&self.plan, outcomes, chat)
     }
 
     fn start_one(&mut self) {

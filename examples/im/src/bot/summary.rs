@@ -12,6 +12,21 @@ use crate::support;
 /// Only so many faults are shown.
 const SHOWN: usize = 20;
 
+/// Says what the run is, and that it begins.
+pub(crate) fn print_beginning(plan: &Plan, log_in: Duration) {
+    let shape = &plan.shape;
+    support::print(format_args!(
+        "run           {} users, {} groups, {} messages/s, {} bytes each, seed {}",
+        shape.users, shape.groups, shape.rate, shape.length, shape.seed
+    ));
+    support::print(format_args!(
+        "log-in        {} users in {:.1} s, {} of them new",
+        shape.users,
+        log_in.as_secs_f64(),
+        plan.totals.registered.load(Relaxed)
+    ));
+}
+
 /// The result of a run.
 pub(crate) struct Summary {
     lines: Vec<String>,
@@ -19,7 +34,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn new(plan: &Plan, outcomes: Vec<Outcome>, log_in: Duration, chat: Duration) -> Self {
+    pub(crate) fn new(plan: &Plan, outcomes: Vec<Outcome>, chat: Duration) -> Self {
         let (mut acknowledged, mut delivered) = (Histogram::default(), Histogram::default());
         let (mut ledgers, mut faults): (Vec<Ledger>, _) = (Vec::new(), Vec::new());
         for outcome in outcomes {
@@ -34,27 +49,17 @@ impl Summary {
             check = Err(faults);
         }
 
-        let (shape, totals) = (&plan.shape, &plan.totals);
+        let totals = &plan.totals;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
         let a_second = |count: u64| (count as f64 / chat.as_secs_f64()).round();
         let (sent, answered, came) = (get(&totals.sent), get(&totals.acknowledged), get(&totals.delivered));
         let lines = vec![
             format!(
-                "run           {} users, {} groups, {} messages/s for {:.1} s, {} bytes each, seed {}",
-                shape.users,
-                shape.groups,
-                shape.rate,
+                "sent          {sent} in {:.1} s ({}/s), held back {}",
                 chat.as_secs_f64(),
-                shape.length,
-                shape.seed
+                a_second(sent),
+                get(&totals.held_back)
             ),
-            format!(
-                "log-in        {} users in {:.1} s, {} of them new",
-                shape.users,
-                log_in.as_secs_f64(),
-                get(&totals.registered)
-            ),
-            format!("sent          {sent} ({}/s), held back {}", a_second(sent), get(&totals.held_back)),
             format!("acknowledged  {answered} ({}/s), {}", a_second(answered), latencies(&acknowledged)),
             format!("delivered     {came} ({}/s), {}", a_second(came), latencies(&delivered)),
             format!(

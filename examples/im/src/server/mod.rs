@@ -54,6 +54,8 @@ pub struct Config {
     pub silence: Duration,
     /// How long a connection may take to log in. Default 10 s.
     pub log_in_deadline: Duration,
+    /// For how long a client may take nothing of what waits for it. Default 30 s.
+    pub stall: Duration,
 }
 
 impl Config {
@@ -68,6 +70,7 @@ impl Config {
             password_memory: 19_456,
             silence: Duration::from_secs(30),
             log_in_deadline: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
         }
     }
 }
@@ -87,7 +90,10 @@ impl Server {
     ///
     /// If either can't be, with a text that says what is the matter.
     pub fn start(config: &Config, event_loop: &mut EventLoop) -> io::Result<Self> {
-        let tcp = bind(&config.listen)?.threads(config.threads).name("im");
+        let tcp = bind(&config.listen)?
+            .threads(config.threads)
+            .name("im")
+            .configure(|connection| connection.write_stall = Some(config.stall));
         let shared = Arc::new(Shared::new(
             Storage::open(&config.data)?,
             Passwords::start(config.password_threads, config.password_memory)?,
