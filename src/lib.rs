@@ -76,6 +76,7 @@
 //!
 //! # Features
 //!
+//! - `compression`: streams between sessions compressed by deflate (`session::byte_filters::Compression`).
 //! - `json`: messages that are JSON values, by way of serde (`codec::Json`).
 //! - `signal`: `SIGINT`, `SIGTERM` and others as callbacks of a loop (the module `reactor::signal`).
 //!

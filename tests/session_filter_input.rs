@@ -72,10 +72,10 @@ fn a_byte_filter_that_is_added_has_what_comes_after_the_message() {
     let (mut test, log) = probes(
         lines(),
         on_message(|text, cx| {
+            cx.write("ok").unwrap();
             if text == "hex" {
                 cx.byte_filters().add_last("hex", Box::new(Hex)).unwrap();
             }
-            cx.write("ok").unwrap();
         }),
     );
     let peer = test.connect();

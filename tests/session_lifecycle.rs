@@ -270,3 +270,25 @@ fn a_reset_in_the_middle_of_a_batch_of_messages_ends_it_once() {
         assert!(matches!(log.take().last(), Some(Told::Close(..))));
     }
 }
+
+#[test]
+fn shutting_down_a_session_that_is_closing_or_being_aborted_changes_nothing() {
+    type Close = fn(&mut probe::Cx<'_>);
+    let closes: [Close; 2] = [|cx| cx.close(), |cx| cx.abort()];
+    for close in closes {
+        for together in [true, false] {
+            let (mut test, log) = probes(lines(), |_, _| Then::Usual);
+            let peer = test.connect();
+            test.with_session(&peer, move |_, cx| {
+                close(cx);
+                if together {
+                    cx.shutdown();
+                }
+            });
+            test.with_session(&peer, |_, cx| cx.shutdown());
+            peer.close();
+            test.run_until_idle();
+            assert_eq!(log.lines(), ["open", "close: closed by this side"]);
+        }
+    }
+}

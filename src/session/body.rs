@@ -4,22 +4,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::attributes::AttributeStore;
-use super::byte_chain::{ByteChain, Failed};
+use super::byte_chain::ByteChain;
 use super::byte_filter::ByteFilter;
-use super::core::{Core, ENDED, HELD, nanos};
+use super::core::{Core, ENDED, nanos};
 use super::edits::{Edit, Names};
 use super::idle::{IdleKind, LastIo};
+use super::spare_buffers::SpareBuffers;
 use super::stats::{LoopTotals, Meter, Passed, SessionStats, Throughput};
-use super::view::BYTES;
-use super::{MessageFilter, SessionError, SessionId, SessionView};
+use super::{MessageFilter, SessionId};
 use crate::buffer::Buffer;
 use crate::codec::Codec;
-use crate::connection::{CloseReason, SendError, TcpConnection};
+use crate::connection::TcpConnection;
 
 /// What all sessions of a service on one loop share.
 pub(super) struct LoopShared {
     pub(super) totals: Arc<LoopTotals>,
     pub(super) attributes: AttributeStores,
+    pub(super) spare_buffers: SpareBuffers,
 }
 
 /// Makes the store of a session's attributes.
@@ -55,8 +56,6 @@ pub(super) struct Body<C: Codec> {
     /// What the loop's totals have of this session.
     pub(super) published: Passed,
     pub(super) core: Core,
-    /// What a byte filter has failed with, until `on_error` is called for it.
-    pub(super) failure: Option<Box<SessionError>>,
 }
 
 impl<C: Codec> Body<C> {
@@ -113,90 +112,6 @@ impl<C: Codec> Body<C> {
             if let Some(meter) = &mut self.core.seldom().meter {
                 meter.update(passed, conn.nanos(), interval);
             }
-        }
-    }
-
-    fn fail(&mut self, failed: Failed) {
-        let Failed { name, error } = failed;
-        self.failure.get_or_insert_with(|| Box::new(SessionError::ByteFilter { name, error }));
-    }
-}
-
-/// What has to do with byte filters.
-impl<C: Codec> SessionView<'_, C> {
-    /// Hands what is staged to the byte filters, and what they make of it to the connection.
-    pub(super) fn hand_over_filtered(&mut self) {
-        let now = self.conn.now();
-        let Body { bytes: Some(bytes), staging, core, .. } = &mut *self.body else { return };
-        core.staged = 0;
-        let result = bytes.write(staging, now);
-        self.after_bytes(result);
-    }
-
-    /// Does what follows from work of the byte filters.
-    pub(super) fn after_bytes(&mut self, result: Result<(), Failed>) {
-        if let Err(failed) = result {
-            self.body.fail(failed);
-        }
-        let Some(bytes) = &mut self.body.bytes else { return };
-        let sent = if bytes.wire.is_empty() { Ok(()) } else { self.conn.send(&mut bytes.wire) };
-        // Other errors are the connection's end, which tells what was not written.
-        if sent.is_ok() {
-            let output = self.conn.output();
-            bytes.passed_to_wire(output.written + output.pending as u64);
-        } else if sent == Err(SendError::TooLarge) {
-            // The writes in it were accepted before the filters made it so large.
-            self.body.core.note_reason(CloseReason::Io(SendError::TooLarge.into()));
-            self.abort();
-        }
-        let Some(bytes) = &mut self.body.bytes else { return };
-        if let Some(time) = bytes.wake_after.take() {
-            self.conn.set_timer(time, BYTES);
-        }
-        self.measure_room();
-    }
-
-    /// Lets the byte filters bring on what waits in them on the way out.
-    pub(super) fn push_bytes(&mut self) {
-        let now = self.conn.now();
-        let Some(bytes) = &mut self.body.bytes else { return };
-        let result = bytes.push(now);
-        self.after_bytes(result);
-    }
-
-    /// Lets the byte filters put their last bytes.
-    pub(super) fn finish_bytes(&mut self) {
-        let now = self.conn.now();
-        let Some(bytes) = &mut self.body.bytes else { return };
-        let result = bytes.finish(now);
-        self.after_bytes(result);
-    }
-
-    /// Gives what has come from the connection to the byte filters, and lets them bring it nearer to the codec. Answers whether there
-    /// may be more after it.
-    pub(super) fn pull_bytes(&mut self, raw: &mut Buffer) -> bool {
-        let now = self.conn.now();
-        let Some(bytes) = &mut self.body.bytes else { return false };
-        bytes.receive(raw);
-        let pulled = bytes.pull(now);
-        let holds = bytes.holds_input;
-        let more = *pulled.as_ref().unwrap_or(&false);
-        self.after_bytes(pulled.map(drop));
-        self.hold(holds);
-        more
-    }
-
-    /// Stops reading until the byte filters take more, or goes on.
-    pub(super) fn hold(&mut self, holds: bool) {
-        let core = &mut self.body.core;
-        if holds == core.has(HELD) {
-            return;
-        }
-        core.set(HELD, holds);
-        if holds {
-            self.conn.pause_reading();
-        } else {
-            self.continue_reading();
         }
     }
 }

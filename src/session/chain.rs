@@ -53,13 +53,14 @@ impl<C: Codec> Chain<C> {
         Some(&mut *link.filter)
     }
 
-    /// Makes changes. Answers the serials of filters that have come in.
+    /// Makes changes. Answers the serials of filters that have come in, and those that are out: as they are of the user's types, dropping
+    /// them may panic.
     pub(super) fn apply(
         &mut self,
         edits: Vec<Edit<dyn MessageFilter<C>>>,
         next_serial: &mut u32,
-    ) -> Vec<u32> {
-        let mut added = Vec::new();
+    ) -> (Vec<u32>, Vec<Link<C>>) {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
         let mut link = |name, filter| {
             let serial = *next_serial;
             *next_serial += 1;
@@ -69,11 +70,13 @@ impl<C: Codec> Chain<C> {
         for edit in edits {
             match edit {
                 Edit::Insert(place, name, filter) => self.links.insert(place, link(name, filter)),
-                Edit::Replace(place, name, filter) => self.links[place] = link(name, filter),
-                Edit::Remove(place) => drop(self.links.remove(place)),
+                Edit::Replace(place, name, filter) => {
+                    removed.push(std::mem::replace(&mut self.links[place], link(name, filter)));
+                }
+                Edit::Remove(place) => removed.push(self.links.remove(place)),
             }
         }
-        added
+        (added, removed)
     }
 
     /// Lets an event go from head to tail, until a filter stops it.

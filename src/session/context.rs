@@ -102,8 +102,9 @@ impl<'a, S: Session> SessionContext<'a, S> {
         filter.downcast_mut()
     }
 
-    /// A byte filter, if there is one of this name and type.
+    /// A byte filter, if there is one of this name and type. What has been written before has passed it.
     pub fn byte_filter<F: ByteFilter>(&mut self, name: &str) -> Option<&mut F> {
+        self.view.hand_over();
         let filter: &mut dyn Any = self.view.body.bytes.as_mut()?.find(name)?;
         filter.downcast_mut()
     }

@@ -164,7 +164,7 @@ impl Core {
     #[inline]
     pub(super) fn has_to_end(&self) -> bool {
         (self.has(CLOSING | ABORTING) && !self.has(CONNECTION_TOLD))
-            || (self.has(SHUT_DOWN) && !self.has(FIN_TOLD))
+            || (self.has(SHUT_DOWN) && !self.has(FIN_TOLD | CONNECTION_TOLD))
     }
 
     pub(super) fn seldom(&mut self) -> &mut Seldom {

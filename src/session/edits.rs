@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::rc::Rc;
 
+use super::core::EDITED;
 use super::{ByteFilter, MessageFilter};
 
 pub(super) type Name = Cow<'static, str>;
@@ -28,10 +29,13 @@ pub type ByteFilterEdits<'a> = Filters<'a, dyn ByteFilter>;
 /// A chain of filters, to be looked at and changed. Each has a name of its own.
 ///
 /// A change that is made while an event is under way takes effect with the next event: the filters that have seen its beginning
-/// see its end. A filter that is added gets its `on_open` then; one that is taken out is dropped.
+/// see its end. A filter that is added gets its `on_open` then; one that is taken out is dropped. With byte filters it is
+/// [bytes](super::SessionView::byte_filters) rather than events: what is written behind the change is subject to it.
 pub struct Filters<'a, F: ?Sized> {
     pub(super) names: &'a mut Names,
     pub(super) edits: &'a mut Vec<Edit<F>>,
+    /// The session's, which says that there are edits as soon as one is noted; who only looks costs it nothing.
+    pub(super) flags: &'a mut u16,
 }
 
 impl<F: ?Sized> Filters<'_, F> {
@@ -109,7 +113,7 @@ impl<F: ?Sized> Filters<'_, F> {
             self.check_free(&name)?;
         }
         Rc::make_mut(self.names)[place] = name.clone();
-        self.edits.push(Edit::Replace(place, name, filter));
+        self.note(Edit::Replace(place, name, filter));
         Ok(())
     }
 
@@ -121,15 +125,20 @@ impl<F: ?Sized> Filters<'_, F> {
     pub fn remove(&mut self, name: &str) -> Result<(), FilterEditError> {
         let place = self.place(name)?;
         Rc::make_mut(self.names).remove(place);
-        self.edits.push(Edit::Remove(place));
+        self.note(Edit::Remove(place));
         Ok(())
     }
 
     fn insert(&mut self, place: usize, name: Name, filter: Box<F>) -> Result<(), FilterEditError> {
         self.check_free(&name)?;
         Rc::make_mut(self.names).insert(place, name.clone());
-        self.edits.push(Edit::Insert(place, name, filter));
+        self.note(Edit::Insert(place, name, filter));
         Ok(())
+    }
+
+    fn note(&mut self, edit: Edit<F>) {
+        self.edits.push(edit);
+        *self.flags |= EDITED;
     }
 
     fn check_free(&self, name: &str) -> Result<(), FilterEditError> {

@@ -1,7 +1,7 @@
 //! A running session: its events, one after the other.
 
-use super::body::{Body, PendingEdits};
-use super::byte_chain::ByteChain;
+use super::body::Body;
+use super::byte_stage::Failed;
 use super::chain::{Chain, Stopped};
 use super::core::{
     ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, Expired, HELD, LAST_WORDS, NEVER, PACKETS,
@@ -19,7 +19,7 @@ use crate::reactor::caught;
 use std::time::Duration;
 
 /// How often byte filters are asked for more in one go, before other connections have their turn.
-const MOST_PULLS: usize = 16;
+const MOST_PULLS: usize = 64;
 
 pub(super) struct Live<S: Session> {
     pub(super) session: S,
@@ -64,7 +64,13 @@ impl<S: Session> Live<S> {
 
 #[inline]
 fn has_aftermath<C: Codec>(body: &Body<C>) -> bool {
-    body.core.has(EDITED) || body.core.has_to_end() || body.failure.is_some()
+    match &body.bytes {
+        None => body.core.has(EDITED) || body.core.has_to_end(),
+        Some(bytes) => {
+            let waits = bytes.ending.waits && !body.core.has(ABORTING);
+            body.core.has(EDITED) || bytes.has_news() || (body.core.has_to_end() && !waits)
+        }
+    }
 }
 
 /// Does what an event has brought about beside its callbacks.
@@ -72,12 +78,12 @@ fn has_aftermath<C: Codec>(body: &Body<C>) -> bool {
 fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
     cx.view.measure_room();
     let returned = caught(|| {
-        if let Some(error) = cx.view.body.failure.take() {
-            report(session, cx, &error);
-        } else if cx.view.body.core.has(EDITED) {
-            apply_edits(session, cx);
-        } else {
-            end(cx);
+        if !tell_news(session, cx) {
+            if cx.view.body.core.has(EDITED) {
+                apply_edits(session, cx);
+            } else {
+                end(cx);
+            }
         }
         cx.view.hand_over();
     });
@@ -87,10 +93,28 @@ fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
     }
 }
 
+/// Tells the session what has happened to its byte filters. Answers whether anything has.
+fn tell_news<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) -> bool {
+    let Some(bytes) = &mut cx.view.body.bytes else { return false };
+    if let Some(Failed { name, error }) = bytes.failure.take() {
+        report(session, cx, &SessionError::ByteFilter { name, error });
+        return true;
+    }
+    if !std::mem::take(&mut bytes.water.is_news) {
+        return false;
+    }
+    let is_high = bytes.water.is_high;
+    if !cx.view.body.core.has(CLOSING | ABORTING) {
+        if is_high { session.on_high_water(cx) } else { session.on_low_water(cx) }
+    }
+    true
+}
+
 /// Ends the session on the connection as was asked for.
 fn end<S: Session>(cx: &mut SessionContext<'_, S>) {
+    let is_finishing = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.is_finishing());
     let core = &mut cx.view.body.core;
-    if core.has(CLOSING) && !core.has(ABORTING | LAST_WORDS | CONNECTION_TOLD) {
+    if core.has(CLOSING) && !core.has(ABORTING | LAST_WORDS | CONNECTION_TOLD) && !is_finishing {
         core.set(LAST_WORDS, true);
         cx.chain.outwards(&mut cx.view, |filter, cx| filter.on_closing(cx));
         cx.view.hand_over();
@@ -145,7 +169,8 @@ fn pass_over<C: Codec>(view: &mut SessionView<'_, C>) {
 fn report<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, error: &SessionError) {
     cx.view.body.shared.totals.errors.add(1);
     let action = session.on_error(cx, error);
-    if action == ErrorAction::Continue && error.is_recoverable() {
+    let has_lost_place = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.has_panicked());
+    if action == ErrorAction::Continue && error.is_recoverable() && !has_lost_place {
         return;
     }
     let reason = match error {
@@ -233,42 +258,67 @@ fn finish_packet<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, pa
 /// the next turn.
 #[inline(never)]
 fn receive_unusually<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) -> bool {
-    let mut pulls = 0;
-    loop {
-        apply_edits(session, cx);
-        if !cx.view.body.core.delivers() || cx.view.body.failure.is_some() {
-            return false;
-        }
-        let more = if cx.view.body.bytes.is_some() {
-            if pulls == MOST_PULLS {
-                cx.view.conn.set_timer(Duration::ZERO, RESUME);
-                return true;
-            }
-            pulls += 1;
-            let more = cx.view.pull_bytes(raw);
-            deliver_plain(session, cx, false);
-            more
-        } else {
-            deliver(session, cx, raw, false);
-            false
-        };
-        if !more && !cx.view.body.core.has(EDITED) {
-            return false;
-        }
-    }
+    let more = pull(session, cx, raw);
+    cx.view.hold_input(more);
+    more
 }
 
-/// Delivers what the byte filters have given.
-fn deliver_plain<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, at_end: bool) {
-    let Some(bytes) = &mut cx.view.body.bytes else { return };
-    let mut plain = std::mem::take(&mut bytes.plain);
-    let returned = caught(|| deliver(session, cx, &mut plain, at_end));
-    if let Some(bytes) = &mut cx.view.body.bytes {
-        bytes.plain = plain;
+/// Pulls what has come through the byte filters to the codec, and delivers it. Answers whether there is more, which is for the next
+/// turn: other connections have theirs before.
+fn pull<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, raw: &mut Buffer) -> bool {
+    let mut budget = cx.view.conn.config().read_budget.max(1);
+    let mut pulls = 0;
+    while pulls < MOST_PULLS && budget > 0 {
+        apply_edits(session, cx);
+        if !cx.view.body.core.delivers() {
+            return discard_input(&mut cx.view, raw);
+        }
+        if cx.view.body.bytes.is_none() {
+            deliver(session, cx, raw, false);
+            if !cx.view.body.core.has(EDITED) {
+                return false;
+            }
+            continue;
+        }
+        let more = cx.view.pull_bytes(raw);
+        let passed = deliver_plain(session, cx, false);
+        if !more && !cx.view.body.core.has(EDITED) {
+            cx.view.all_pulled();
+            return false;
+        }
+        budget = budget.saturating_sub(passed);
+        pulls += 1;
     }
+    true
+}
+
+/// What comes in while a session is being closed is of use to its byte filters at most, which may wait for it to get output out.
+fn discard_input<C: Codec>(view: &mut SessionView<'_, C>, raw: &mut Buffer) -> bool {
+    let core = &view.body.core;
+    if !core.has(CLOSING) || core.has(ABORTING | CONNECTION_TOLD) {
+        return false;
+    }
+    let more = view.pull_bytes(raw);
+    raw.retrieve_all();
+    if let Some(bytes) = &mut view.body.bytes {
+        bytes.plain.retrieve_all();
+    }
+    more
+}
+
+/// Delivers what the byte filters have given. Answers how much of it.
+fn deliver_plain<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, at_end: bool) -> usize {
+    let Some(bytes) = &mut cx.view.body.bytes else { return 0 };
+    let mut plain = bytes.take_plain();
+    let before = plain.readable();
+    let returned = caught(|| deliver(session, cx, &mut plain, at_end));
+    let passed = before - plain.readable();
+    let is_stopped = !plain.is_empty() && (returned.is_err() || !cx.view.body.core.delivers());
+    cx.view.put_back_plain(plain, is_stopped);
     if let Err(payload) = returned {
         std::panic::resume_unwind(payload);
     }
+    passed
 }
 
 /// Decodes and delivers messages, until there are no more or delivery is stopped. `at_end` says that the peer will send no more.
@@ -355,6 +405,9 @@ fn note_frame<C: Codec>(view: &mut SessionView<'_, C>, input: &Buffer, before: u
 /// Delivers what was held back while delivery was stopped, and the peer's end if that came meanwhile.
 pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
     if !cx.view.body.core.delivers() {
+        if cx.view.body.bytes.is_some() {
+            receive_unusually(session, cx, &mut Buffer::new());
+        }
         return;
     }
     let before = cx.view.body.core.messages_in;
@@ -397,13 +450,9 @@ fn finish_input<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, res
         return;
     }
     if cx.view.body.bytes.is_some() {
-        if cx.view.body.core.delivers() {
-            let now = cx.view.conn.now();
-            let closed = cx.view.body.bytes.as_mut().map_or(Ok(()), |bytes| bytes.input_closed(now));
-            cx.view.after_bytes(closed);
-            if cx.view.body.failure.is_some() {
-                return;
-            }
+        let has_come = !cx.view.body.core.delivers() || cx.view.end_input();
+        if !has_come || cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.failure.is_some()) {
+            return;
         }
         deliver_plain(session, cx, true);
     } else {
@@ -499,30 +548,36 @@ fn arm<C: Codec>(view: &mut SessionView<'_, C>, deadline: u64) {
 
 /// Makes the changes of filters that were asked for.
 pub(super) fn apply_edits<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
-    while let Some(edits) = cx.view.body.edits.take() {
-        cx.view.body.core.set(EDITED, false);
+    while cx.view.body.core.has(EDITED) {
         cx.view.hand_over();
-        let PendingEdits { messages, bytes } = *edits;
-        if !bytes.is_empty() {
-            let now = cx.view.conn.now();
-            let output = cx.view.conn.output();
-            let body = &mut *cx.view.body;
-            let id = body.core.id;
-            let chain = body
-                .bytes
-                .get_or_insert_with(|| Box::new(ByteChain::new(id, output.written + output.pending as u64)));
-            let applied = chain.apply(bytes, now);
-            cx.view.after_bytes(applied);
-        }
-        let added = cx.chain.apply(messages, &mut cx.view.body.core.next_serial);
+        cx.view.apply_byte_edits();
+        cx.view.body.core.set(EDITED, false);
+        let Some(edits) = cx.view.body.edits.take() else { return };
+        let (added, removed) = cx.chain.apply(edits.messages, &mut cx.view.body.core.next_serial);
         cx.view.end_pauses(|by| by != 0 && !cx.chain.contains(by));
         for serial in added {
-            if let Err(stopped) = cx.chain.tell(serial, &mut cx.view, |filter, cx| filter.on_open(cx)) {
-                stop(session, cx, stopped);
-            }
+            alone(session, cx, |session, cx| {
+                if let Err(stopped) = cx.chain.tell(serial, &mut cx.view, |filter, cx| filter.on_open(cx)) {
+                    stop(session, cx, stopped);
+                }
+            });
+        }
+        for link in removed {
+            alone(session, cx, |_, _| drop(link));
         }
     }
-    cx.view.body.core.set(EDITED, false);
+}
+
+/// Runs one of several parts of an event: its panic goes to `on_error`, and the others run all the same.
+fn alone<S: Session>(
+    session: &mut S,
+    cx: &mut SessionContext<'_, S>,
+    part: impl FnOnce(&mut S, &mut SessionContext<'_, S>),
+) {
+    if let Err(payload) = caught(|| part(session, cx)) {
+        panicked(session, cx, &*payload);
+        crate::reactor::discard(payload);
+    }
 }
 
 /// The session has ended. A panic of one callback keeps none of the others from being called.

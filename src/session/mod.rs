@@ -36,7 +36,7 @@
 //! with; other threads reach sessions by the [`SessionManager`]. A session never owns its connection: after the end, what is sent
 //! is an error.
 //!
-//! Filters that many servers need are in [`filters`].
+//! Filters that many servers need are in [`filters`], and those for bytes in [`byte_filters`].
 //!
 //! # What is on by default
 //!
@@ -52,6 +52,7 @@
 //! | with [`Authentication`]: no log-in within 10 s, or a message over 4 KiB before it | the session is closed |
 //! | what comes in is no message | `on_error`, which by default closes the session |
 //! | a filter fails | `on_error`, likewise |
+//! | what a peer has compressed expands to more than 100 times its length, and 1 MiB | `on_error`, likewise |
 //! | a callback, the codec or a filter panics | `on_error`, likewise; other sessions aren't concerned |
 
 use crate::codec::Codec;
@@ -61,6 +62,9 @@ mod attributes;
 mod body;
 mod byte_chain;
 mod byte_filter;
+pub mod byte_filters;
+mod byte_stage;
+mod bytes_view;
 mod chain;
 mod config;
 mod context;
@@ -74,9 +78,11 @@ mod id;
 mod idle;
 mod live;
 mod manager;
+mod marks;
 mod opening;
 mod service;
 mod sessions;
+mod spare_buffers;
 mod state;
 mod stats;
 mod view;

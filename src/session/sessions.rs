@@ -13,6 +13,7 @@ use super::chain::Chain;
 use super::core::{Core, ENDED, PACKETS};
 use super::edits::Names;
 use super::live::{self, Live};
+use super::spare_buffers::SpareBuffers;
 use super::stats::{LoopTotals, Passed};
 use super::view::{BYTES, DEADLINE, RESUME};
 use super::{Opening, Session, SessionConfig, SessionContext, SessionId, SessionManager, SessionView};
@@ -100,7 +101,11 @@ impl<S: Session> Sessions<S> {
             let (filter_names, byte_filter_names) = service.filter_names();
             Own {
                 config: Rc::new(service.config.clone()),
-                shared: Rc::new(LoopShared { totals, attributes: Arc::clone(&service.attributes) }),
+                shared: Rc::new(LoopShared {
+                    totals,
+                    attributes: Arc::clone(&service.attributes),
+                    spare_buffers: SpareBuffers::default(),
+                }),
                 filter_names: Rc::new(filter_names),
                 byte_filter_names: Rc::new(byte_filter_names),
             }
@@ -129,7 +134,6 @@ impl<S: Session> Sessions<S> {
             shared: Rc::clone(&own.shared),
             published: Passed::default(),
             core,
-            failure: None,
         };
         service.add_byte_filters(&mut body);
         Live { session, chain, body }
@@ -186,11 +190,19 @@ impl<S: Session> Handler for Sessions<S> {
     }
 
     fn on_high_water(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
-        self.event(*slot, conn, |session, cx| session.on_high_water(cx));
+        self.event(*slot, conn, |session, cx| {
+            if !cx.view.kernel_crossed(true) {
+                session.on_high_water(cx);
+            }
+        });
     }
 
     fn on_low_water(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
-        self.event(*slot, conn, |session, cx| session.on_low_water(cx));
+        self.event(*slot, conn, |session, cx| {
+            if !cx.view.kernel_crossed(false) {
+                session.on_low_water(cx);
+            }
+        });
     }
 
     fn on_read_closed(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
@@ -201,9 +213,12 @@ impl<S: Session> Handler for Sessions<S> {
     fn on_timer(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>, token: u64) {
         self.event(*slot, conn, |session, cx| match token {
             DEADLINE => live::expire(session, cx),
-            RESUME => live::resume(session, cx),
+            RESUME => {
+                cx.view.resumed();
+                live::resume(session, cx);
+            }
             BYTES => {
-                cx.view.push_bytes();
+                cx.view.wake_bytes();
                 live::resume(session, cx);
             }
             key => live::timer(session, cx, key),
@@ -231,6 +246,8 @@ impl<S: Session> Handler for Sessions<S> {
         self.manager.directory().remove(id);
         live.body.core.set(ENDED, true);
         live.body.publish(conn);
+        // There is one left if the end of the output was still waiting for byte filters.
+        let reason = live.body.core.take_reason().unwrap_or(reason);
         let Live { session, chain, body } = &mut live;
         let mut cx = SessionContext::new(SessionView::new(conn.reborrow(), body), chain, &self.manager);
         cx.view.measure_room();

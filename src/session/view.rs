@@ -291,18 +291,41 @@ impl<C: Codec> SessionView<'_, C> {
     /// The message filters, to be changed.
     pub fn filters(&mut self) -> FilterEdits<'_, C> {
         let body = &mut *self.body;
-        body.core.set(EDITED, true);
-        FilterEdits { names: &mut body.filter_names, edits: &mut body.edits.get_or_insert_default().messages }
+        FilterEdits {
+            names: &mut body.filter_names,
+            edits: &mut body.edits.get_or_insert_default().messages,
+            flags: &mut body.core.flags,
+        }
     }
 
-    /// The byte filters, to be changed. What has been written before goes through those that were there then, what has been
-    /// received and not decoded yet through those that are there now.
+    /// The byte filters, to be changed. What has been written before goes through those that were there then, what is written
+    /// from here on, and what has been received and not decoded yet, through those that are there with the change.
+    ///
+    /// So a filter that both sides agree upon comes in right behind the message that says so:
+    ///
+    /// ```
+    /// use campana::codec::{Lines, Text};
+    /// use campana::session::{ByteFilter, Session, SessionContext};
+    ///
+    /// fn switch_on<S>(cx: &mut SessionContext<'_, S>, filter: impl ByteFilter)
+    /// where
+    ///     S: Session<Codec = Text<Lines>>,
+    /// {
+    ///     let _ = cx.write("yes");
+    ///     let _ = cx.byte_filters().add_last("compression", Box::new(filter));
+    ///     let _ = cx.write("this goes through the filter");
+    /// }
+    /// ```
+    ///
+    /// What a filter nearer to the codec than a new one still holds back goes through the new one; what one that is taken out holds
+    /// back goes on without it.
     pub fn byte_filters(&mut self) -> ByteFilterEdits<'_> {
+        self.hand_over();
         let body = &mut *self.body;
-        body.core.set(EDITED, true);
         ByteFilterEdits {
             names: &mut body.byte_filter_names,
             edits: &mut body.edits.get_or_insert_default().bytes,
+            flags: &mut body.core.flags,
         }
     }
 }
@@ -421,6 +444,9 @@ impl<'a, C: Codec> SessionView<'a, C> {
         if self.body.staging.is_empty() {
             return;
         }
+        if self.body.core.has(EDITED) {
+            self.apply_byte_edits();
+        }
         if self.body.bytes.is_some() {
             self.hand_over_filtered();
         } else {
@@ -492,34 +518,30 @@ impl<'a, C: Codec> SessionView<'a, C> {
                 core.writes.settle(output.written);
             }
             Some(bytes) => {
-                core.base = bytes.taken();
+                core.base = bytes.given();
                 core.room = output.hard_cap.saturating_sub(output.pending + bytes.held_output());
                 core.writes.settle(bytes.written(output.written));
             }
         }
     }
 
-    /// Does to the connection what was asked for: closes it, aborts it, or shuts it down.
+    /// Does to the connection what was asked for, closes it, aborts it, or shuts it down, unless byte filters have to be waited for.
     pub(super) fn tell_connection(&mut self) {
         self.conn.refuse_sends();
-        let core = &mut self.body.core;
-        if core.has(ABORTING) {
-            core.set(CONNECTION_TOLD, true);
-            let reason = core.take_reason().unwrap_or(CloseReason::Local);
+        if self.body.core.has(ABORTING) {
+            let reason = self.body.core.take_reason().unwrap_or(CloseReason::Local);
             self.body.staging.retrieve_all();
             self.conn.end(reason);
-        } else if core.has(CLOSING) {
-            core.set(CONNECTION_TOLD, true);
-            let reason = core.take_reason();
-            if !core.has(FIN_TOLD) {
-                self.finish_bytes();
-            }
+        } else if !self.finish_bytes() {
+            return;
+        } else if self.body.core.has(CLOSING) {
+            let reason = self.body.core.take_reason();
             self.conn.close_with(reason);
         } else {
-            core.set(FIN_TOLD, true);
-            self.finish_bytes();
-            self.conn.shutdown();
+            self.body.core.set(FIN_TOLD, true);
+            return self.conn.shutdown();
         }
+        self.body.core.set(CONNECTION_TOLD | FIN_TOLD, true);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{ClientType, Done, Status, UserId, bodies};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Heartbeat {}
 
-/// Asks that both directions be compressed behind this request and its reply.
+/// Asks that both directions be compressed behind this request and its reply. Once a session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Compress {
     /// How: `deflate`.

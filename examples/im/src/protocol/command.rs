@@ -130,6 +130,6 @@ impl Command {
     /// Whether the server takes it of a client that hasn't logged in.
     #[must_use]
     pub const fn is_allowed_before_log_in(self) -> bool {
-        matches!(self, Self::Heartbeat | Self::Compress | Self::Register | Self::LogIn)
+        matches!(self, Self::Heartbeat | Self::Register | Self::LogIn)
     }
 }

@@ -13,7 +13,7 @@ pub enum ErrorCode {
     UnknownCommand,
     /// The body isn't JSON, or lacks what the command needs, or holds a value that is not allowed.
     BadRequest,
-    /// Only heart-beat, compress, register and log-in are taken before log-in.
+    /// Only heart-beat, register and log-in are taken before log-in.
     NotLoggedIn,
     /// The session is logged in, or a log-in or registration is being checked.
     AlreadyLoggedIn,
@@ -47,7 +47,7 @@ pub enum ErrorCode {
     Busy,
     /// It could not be stored: the disk is full, for instance. Try again later. Nothing was done.
     StorageFailed,
-    /// What the server can't do: a compression that it doesn't know.
+    /// What the server can't do, such as a compression that it doesn't know; or not twice.
     NotSupported,
     /// A code of a later version of the protocol.
     #[serde(other)]

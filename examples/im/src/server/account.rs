@@ -9,19 +9,11 @@ use super::shared::Shared;
 use super::texts;
 use crate::passwords::Attempt;
 use crate::protocol::{
-    ChangePassword, Compress, Done, ErrorCode, Failure, FindUsers, Found, KickReason, Register, Registered,
-    SetProfile,
+    ChangePassword, Done, ErrorCode, Failure, FindUsers, Found, KickReason, Register, Registered, SetProfile,
 };
 use crate::storage::Credentials;
 
 impl Chat {
-    pub(super) fn compress(&mut self, _cx: &mut Cx<'_>, _seq: u32, request: Compress) -> Result<(), Failure> {
-        Err(Failure::new(
-            ErrorCode::NotSupported,
-            format!("{:?} is no compression that is known here", request.method),
-        ))
-    }
-
     pub(super) fn register(&mut self, cx: &mut Cx<'_>, seq: u32, request: Register) -> Result<(), Failure> {
         self.require_guest()?;
         let Register { name, password, nickname } = request;

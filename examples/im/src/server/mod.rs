@@ -18,6 +18,7 @@ use crate::storage::Storage;
 
 mod account;
 mod answers;
+mod compression;
 mod delivery;
 mod directory;
 mod feed;

@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpStream};
 
 use campana::Buffer;
 use campana::codec::Codec;
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::DEADLINE;
 use crate::protocol::{
-    Acknowledge, CaughtUp, Command, Event, Failure, FrameCodec, Message, Outgoing, Request,
+    self, Acknowledge, CaughtUp, Command, Event, Failure, FrameCodec, Message, Outgoing, Request,
 };
 
 /// A client that waits for each answer, and keeps the events that come meanwhile.
@@ -20,6 +21,13 @@ pub(super) struct Client {
     seq: u32,
     events: VecDeque<Received>,
     answers: VecDeque<Received>,
+    zlib: Option<Zlib>,
+}
+
+/// The compressed streams of both directions.
+struct Zlib {
+    compress: Compress,
+    decompress: Decompress,
 }
 
 /// A frame that has come.
@@ -43,7 +51,7 @@ impl Client {
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let (codec, input) = (FrameCodec::default(), Buffer::new());
-        Self { stream, codec, input, seq: 0, events: VecDeque::new(), answers: VecDeque::new() }
+        Self { stream, codec, input, seq: 0, events: VecDeque::new(), answers: VecDeque::new(), zlib: None }
     }
 
     /// Sends a request and waits for its answer.
@@ -61,8 +69,51 @@ impl Client {
         self.seq
     }
 
+    /// Sends bytes, compressed if the session is.
     pub(super) fn send_bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        match &mut self.zlib {
+            None => self.stream.write_all(bytes).unwrap(),
+            Some(zlib) => {
+                // Room for what can't be compressed, and for the flush.
+                let mut output = Vec::with_capacity(bytes.len() * 2 + 1000);
+                zlib.compress.compress_vec(bytes, &mut output, FlushCompress::Sync).unwrap();
+                self.stream.write_all(&output).unwrap();
+            }
+        }
+    }
+
+    /// Has the session compressed.
+    pub(super) fn compress(&mut self) {
+        self.request(&protocol::Compress { method: "deflate".to_owned() }).unwrap();
+        let (compress, decompress) =
+            (Compress::new(flate2::Compression::default(), true), Decompress::new(true));
+        self.zlib = Some(Zlib { compress, decompress });
+        // What came behind the reply was compressed already.
+        let rest = self.input.take_all_bytes();
+        self.take_in(&rest);
+    }
+
+    /// How many bytes have come since then, and as how many compressed ones.
+    pub(super) fn received_since_compression(&self) -> (u64, u64) {
+        let zlib = self.zlib.as_ref().unwrap();
+        (zlib.decompress.total_out(), zlib.decompress.total_in())
+    }
+
+    fn take_in(&mut self, mut bytes: &[u8]) {
+        let Some(Zlib { decompress, .. }) = &mut self.zlib else { return self.input.append(bytes) };
+        // Until there is no progress: with all of its input taken it may still have output.
+        loop {
+            let before = decompress.total_in();
+            let mut plain = Vec::with_capacity(64 * 1024);
+            let status = decompress.decompress_vec(bytes, &mut plain, FlushDecompress::None).unwrap();
+            let taken = usize::try_from(decompress.total_in() - before).unwrap();
+            bytes = &bytes[taken..];
+            self.input.append(&plain);
+            if status == Status::StreamEnd || (taken == 0 && plain.is_empty()) {
+                assert!(bytes.is_empty(), "something behind the end of the compressed stream");
+                return;
+            }
+        }
     }
 
     /// Waits for the answer to a request.
@@ -166,6 +217,15 @@ impl Client {
         }
     }
 
+    /// Waits for the end of the connection, whatever comes before it.
+    pub(super) fn assert_ended(&mut self) {
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => {}
+        }
+    }
+
     pub(super) fn shut_down_writing(&mut self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
@@ -179,7 +239,7 @@ impl Client {
             let mut bytes = [0; 64 * 1024];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
-                Ok(n) => self.input.append(&bytes[..n]),
+                Ok(n) => self.take_in(&bytes[..n]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("{error}"),
             }

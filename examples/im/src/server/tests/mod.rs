@@ -18,6 +18,7 @@ use client::Client;
 
 mod accounts;
 mod client;
+mod compression;
 mod delivery;
 mod devices;
 mod frames;
