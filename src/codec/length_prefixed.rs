@@ -46,7 +46,7 @@ use crate::buffer::Buffer;
 /// no more than a whole frame has to be kept: `max`, and the bytes in front of the content.
 #[derive(Clone, Debug)]
 pub struct LengthPrefixed {
-    width: usize,
+    width: u8,
     little_endian: bool,
     offset: usize,
     adjustment: i64,
@@ -60,11 +60,6 @@ pub struct LengthPrefixed {
 /// What follows from the settings, worked out once instead of for each frame.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
-    /// Bytes up to the end of the length field.
-    header: usize,
-    stripped: usize,
-    /// Fewest bytes behind the length field: a message doesn't begin behind its frame's end.
-    least: usize,
     /// What a length field may say; nothing if the first is above the second.
     announced: (u64, u64),
     /// Four bytes, big-endian, at the front, stripped, and counting the content: has a shorter way.
@@ -85,7 +80,7 @@ impl LengthPrefixed {
         assert!(matches!(width, 1..=8), "a length field has 1 to 8 bytes");
         let (little_endian, offset, adjustment, strip) = (false, 0, 0, None);
         let (min, max, limits) = (1, DEFAULT_MAX, Limits::default());
-        Self { width, little_endian, offset, adjustment, strip, min, max, limits }.settled()
+        Self { width: width as u8, little_endian, offset, adjustment, strip, min, max, limits }.settled()
     }
 
     /// Takes the length field's least significant byte for its first.
@@ -137,17 +132,29 @@ impl LengthPrefixed {
         self
     }
 
+    /// Bytes up to the end of the length field.
+    fn header(&self) -> usize {
+        self.offset.saturating_add(self.width.into())
+    }
+
+    fn stripped(&self) -> usize {
+        self.strip.unwrap_or(self.header())
+    }
+
+    /// Fewest bytes behind the length field: a message doesn't begin behind its frame's end.
+    fn least(&self) -> usize {
+        self.min.max(self.stripped().saturating_sub(self.header()))
+    }
+
     fn work_out(&self) -> Limits {
-        let header = self.offset.saturating_add(self.width);
-        let stripped = self.strip.unwrap_or(header);
-        let least = self.min.max(stripped.saturating_sub(header));
+        let (header, stripped, least) = (self.header(), self.stripped(), self.least());
         let adjustment = i128::from(self.adjustment);
         let lowest = (least as i128 - adjustment).max(0);
         let highest = (self.max as i128 - adjustment).min(i128::from(u64::MAX >> (64 - 8 * self.width)));
         // Both are between 0 and `u64::MAX` then, as nothing is below the former or above the latter.
         let announced = if lowest <= highest { (lowest as u64, highest as u64) } else { (1, 0) };
         let usual = (self.width, header, stripped, self.little_endian, adjustment) == (4, 4, 4, false, 0);
-        Limits { header, stripped, least, announced, usual }
+        Limits { announced, usual }
     }
 
     #[inline]
@@ -164,11 +171,11 @@ impl LengthPrefixed {
         }
         // From `least` to `max`, so that it is a `usize`.
         let content = announced.wrapping_add(self.adjustment as u64) as usize;
-        Ok(Some(self.limits.header.saturating_add(content)))
+        Ok(Some(self.header().saturating_add(content)))
     }
 
     fn read_field(&self, input: &[u8]) -> Option<u64> {
-        let field = input.get(self.offset..self.limits.header)?;
+        let field = input.get(self.offset..self.header())?;
         let shifted = |value, byte: &u8| value << 8 | u64::from(*byte);
         Some(if self.little_endian {
             field.iter().rev().fold(0, shifted)
@@ -179,15 +186,15 @@ impl LengthPrefixed {
 
     fn write_field(&self, announced: u64, field: &mut [u8]) {
         if self.little_endian {
-            field.copy_from_slice(&announced.to_le_bytes()[..self.width]);
+            field.copy_from_slice(&announced.to_le_bytes()[..self.width.into()]);
         } else {
-            field.copy_from_slice(&announced.to_be_bytes()[8 - self.width..]);
+            field.copy_from_slice(&announced.to_be_bytes()[8 - usize::from(self.width)..]);
         }
     }
 
     #[cold]
     fn refuse(&self, announced: u64) -> DecodeError {
-        let least = self.limits.least;
+        let least = self.least();
         if i128::from(announced) + i128::from(self.adjustment) < least as i128 {
             DecodeError::TooShort { announced, min: least }
         } else {
@@ -206,7 +213,7 @@ impl LengthPrefixed {
     #[cold]
     fn refuse_content(&self, content: usize) -> EncodeError {
         let adjustment = i128::from(self.adjustment);
-        let least = adjustment.max(self.limits.least as i128);
+        let least = adjustment.max(self.least() as i128);
         if (content as i128) < least {
             return EncodeError::TooShort { length: content, min: least.min(usize::MAX as i128) as usize };
         }
@@ -219,7 +226,7 @@ impl LengthPrefixed {
     #[inline(never)]
     fn decode_unusual<'a>(&self, input: &'a mut Buffer) -> Result<Option<&'a [u8]>, DecodeError> {
         let Some(frame) = self.frame(input.peek())? else { return Ok(None) };
-        Ok(input.try_take_n(frame).map(|frame| &frame[self.limits.stripped..]))
+        Ok(input.try_take_n(frame).map(|frame| &frame[self.stripped()..]))
     }
 
     #[inline(never)]
@@ -268,13 +275,13 @@ impl Codec for LengthPrefixed {
 impl Framing for LengthPrefixed {
     #[inline]
     fn headroom(&self) -> usize {
-        self.limits.stripped
+        self.stripped()
     }
 
     #[inline]
     fn seal(&self, output: &mut Buffer, start: usize) -> Result<(), EncodeError> {
         let frame = &mut output.peek_mut()[start..];
-        let (length, Limits { header, stripped, .. }) = (frame.len(), self.limits);
+        let (length, header, stripped) = (frame.len(), self.header(), self.stripped());
         let Some(field) = frame.get_mut(self.offset..header) else {
             return Err(EncodeError::TooShort {
                 length: length.saturating_sub(stripped),

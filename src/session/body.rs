@@ -83,7 +83,7 @@ impl<C: Codec> Body<C> {
         let core = &mut self.core;
         let now = conn.nanos();
         let interval = nanos(core.config.throughput_interval);
-        let meter = core.seldom().meter.get_or_insert_with(|| Meter::since(conn.created()));
+        let meter = core.meter.get_or_insert_with(|| Box::new(Meter::since(conn.created())));
         meter.update(passed, now, interval);
         let throughput = meter.throughput();
         let idle = |kind| core.idle.count(kind, last);
@@ -105,11 +105,10 @@ impl<C: Codec> Body<C> {
     /// Averages the throughput anew if its interval is over.
     #[inline]
     pub(super) fn measure(&mut self, conn: &TcpConnection<'_>) {
-        let has_meter = self.core.seldom.as_ref().is_some_and(|seldom| seldom.meter.is_some());
-        if has_meter {
+        if self.core.meter.is_some() {
             let passed = self.passed(conn);
             let interval = nanos(self.core.config.throughput_interval);
-            if let Some(meter) = &mut self.core.seldom().meter {
+            if let Some(meter) = &mut self.core.meter {
                 meter.update(passed, conn.nanos(), interval);
             }
         }

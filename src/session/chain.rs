@@ -9,10 +9,17 @@ pub(super) struct Link<C: Codec> {
     pub(super) name: Name,
     /// By which timers know it.
     pub(super) serial: u32,
+    wants_messages: bool,
+    wants_writes: bool,
     pub(super) filter: Box<dyn MessageFilter<C>>,
 }
 
 impl<C: Codec> Link<C> {
+    fn new(serial: u32, name: Name, filter: Box<dyn MessageFilter<C>>) -> Self {
+        let (wants_messages, wants_writes) = (filter.wants_messages(), filter.wants_writes());
+        Self { name, serial, wants_messages, wants_writes, filter }
+    }
+
     #[cold]
     fn stopped(&self, verdict: Verdict) -> Stopped {
         Stopped { verdict, name: self.name.clone() }
@@ -30,8 +37,9 @@ pub(super) struct Chain<C: Codec> {
 }
 
 impl<C: Codec> Chain<C> {
-    pub(super) fn new() -> Self {
-        Self { links: Vec::new() }
+    /// An empty chain with room for so many filters.
+    pub(super) fn with_capacity(filters: usize) -> Self {
+        Self { links: Vec::with_capacity(filters) }
     }
 
     #[inline]
@@ -45,7 +53,7 @@ impl<C: Codec> Chain<C> {
     }
 
     pub(super) fn push(&mut self, serial: u32, name: Name, filter: Box<dyn MessageFilter<C>>) {
-        self.links.push(Link { name, serial, filter });
+        self.links.push(Link::new(serial, name, filter));
     }
 
     pub(super) fn find(&mut self, name: &str) -> Option<&mut dyn MessageFilter<C>> {
@@ -65,7 +73,7 @@ impl<C: Codec> Chain<C> {
             let serial = *next_serial;
             *next_serial += 1;
             added.push(serial);
-            Link { name, serial, filter }
+            Link::new(serial, name, filter)
         };
         for edit in edits {
             match edit {
@@ -88,6 +96,21 @@ impl<C: Codec> Chain<C> {
     ) -> Result<(), Stopped> {
         for place in 0..self.links.len() {
             self.visit(place, view, &mut event)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a message go from head to tail, past those who have no use for it, until a filter stops it.
+    #[inline]
+    pub(super) fn message_inwards(
+        &mut self,
+        view: &mut SessionView<'_, C>,
+        message: &mut C::In<'_>,
+    ) -> Result<(), Stopped> {
+        for place in 0..self.links.len() {
+            if self.links[place].wants_messages {
+                self.visit(place, view, &mut |filter, cx| filter.on_message(cx, message))?;
+            }
         }
         Ok(())
     }
@@ -176,17 +199,18 @@ pub(super) fn write_encoded<C: Codec>(
 
 #[inline]
 fn outwards<C: Codec>(
-    links: &mut [Link<C>],
+    mut links: &mut [Link<C>],
     view: &mut SessionView<'_, C>,
     mut event: impl FnMut(&mut dyn MessageFilter<C>, &mut FilterContext<'_, C>) -> Verdict,
 ) -> Result<(), WriteError> {
-    for place in (0..links.len()).rev() {
-        let (outer, rest) = links.split_at_mut(place);
-        let Some(link) = rest.first_mut() else { continue };
-        let mut context = FilterContext::new(view.reborrow_for(link.serial), outer);
-        if let Some(verdict) = event(&mut *link.filter, &mut context).stopping() {
-            return Err(refuse(verdict, link, view));
+    while let Some((link, outer)) = std::mem::take(&mut links).split_last_mut() {
+        if link.wants_writes {
+            let mut context = FilterContext::new(view.reborrow_for(link.serial), outer);
+            if let Some(verdict) = event(&mut *link.filter, &mut context).stopping() {
+                return Err(refuse(verdict, link, view));
+            }
         }
+        links = outer;
     }
     Ok(())
 }

@@ -73,6 +73,8 @@ pub(super) struct Core {
     pub(super) idle: IdleClock,
     pub(super) timer: Option<TimerId>,
     pub(super) armed_for: u64,
+    /// From the first question on that needs it.
+    pub(super) meter: Option<Box<Meter>>,
     pub(super) seldom: Option<Box<Seldom>>,
     pub(super) keys: Vec<Box<dyn BoundKey>>,
 }
@@ -82,7 +84,6 @@ pub(super) struct Core {
 pub(super) struct Seldom {
     pub(super) timers: Slab<SessionTimer>,
     pub(super) attributes: Option<Box<dyn AttributeStore>>,
-    pub(super) meter: Option<Meter>,
     /// After what silence the session closes, in nanoseconds.
     pub(super) silence: Option<u64>,
     /// Who has stopped delivery: the session, as zero, and filters.
@@ -129,6 +130,7 @@ impl Core {
             idle: IdleClock::default(),
             timer: None,
             armed_for: NEVER,
+            meter: None,
             seldom: None,
             keys: Vec::new(),
         }

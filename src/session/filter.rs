@@ -80,7 +80,19 @@ impl Verdict {
 /// }
 /// ```
 pub trait MessageFilter<C: Codec>: Any {
-    /// Called when the session opens, before its own `on_open`; and when the filter is added to one that is open.
+    /// Whether [`on_message`](Self::on_message) is to be called at all. It is asked once, when the filter comes into a chain. A
+    /// filter that has no use for it saves each message a call by `false`.
+    fn wants_messages(&self) -> bool {
+        true
+    }
+
+    /// Whether [`on_write`](Self::on_write) and [`on_write_encoded`](Self::on_write_encoded) are to be called at all; likewise.
+    fn wants_writes(&self) -> bool {
+        true
+    }
+
+    /// Called when the session opens, before its own `on_open`; and when the filter is added to one that is open. A session whose
+    /// opening a filter lets [end here](Verdict::Drop) has no use, and is closed.
     fn on_open(&mut self, _cx: &mut FilterContext<'_, C>) -> Verdict {
         Verdict::Pass
     }

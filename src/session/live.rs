@@ -211,8 +211,13 @@ fn stop<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, stopped: St
 
 /// The session is there.
 pub(super) fn open<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
-    if pass(session, cx, |filter, cx| filter.on_open(cx)) {
-        session.on_open(cx);
+    match cx.chain.inwards(&mut cx.view, |filter, cx| filter.on_open(cx)) {
+        Ok(()) if cx.view.body.core.has(CLOSING | ABORTING) => {}
+        Ok(()) => session.on_open(cx),
+        Err(Stopped { verdict: Verdict::Drop, name }) => {
+            cx.view.close_because(CloseReason::Refused(format!("by the filter {name}").into()));
+        }
+        Err(stopped) => stop(session, cx, stopped),
     }
 }
 
@@ -385,9 +390,14 @@ fn deliver_first<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, in
 #[inline(always)]
 fn hand_in<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, mut message: In<'_, S>) {
     cx.view.body.core.messages_in += 1;
-    if cx.chain.is_empty() || pass(session, cx, |filter, cx| filter.on_message(cx, &mut message)) {
-        session.on_message(cx, message);
+    if !cx.chain.is_empty() {
+        match cx.chain.message_inwards(&mut cx.view, &mut message) {
+            Ok(()) if cx.view.body.core.has(CLOSING | ABORTING) => return,
+            Ok(()) => {}
+            Err(stopped) => return stop(session, cx, stopped),
+        }
     }
+    session.on_message(cx, message);
 }
 
 /// Notes since when a part of a message has been there.

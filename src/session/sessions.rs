@@ -119,7 +119,7 @@ impl<S: Session> Sessions<S> {
         let own = self.own(conn);
         let mut core = Core::new(id, Rc::clone(&own.config), conn.nanos());
         core.set(PACKETS, conn.is_packets());
-        let mut chain = Chain::new();
+        let mut chain = Chain::with_capacity(service.filters.len());
         for (name, make) in &service.filters {
             chain.push(core.next_serial, name.clone(), make());
             core.next_serial += 1;

@@ -84,6 +84,14 @@ impl FromStr for AddressRules {
 }
 
 impl<C: Codec> MessageFilter<C> for AddressRules {
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
     fn on_open(&mut self, cx: &mut FilterContext<'_, C>) -> Verdict {
         let peer = cx.peer_address();
         if self.list().allows(&peer) {

@@ -91,6 +91,10 @@ impl<B> AuthenticationGate<B> {
 }
 
 impl<C: Codec, B: BeforeLogIn<C>> MessageFilter<C> for AuthenticationGate<B> {
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
     fn on_message(&mut self, cx: &mut FilterContext<'_, C>, message: &mut C::In<'_>) -> Verdict {
         if cx.is_authenticated() || self.before.allows(message) {
             return Verdict::Pass;

@@ -144,6 +144,14 @@ impl Shared {
 }
 
 impl<C: Codec> MessageFilter<C> for ConnectionRate {
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
     fn on_open(&mut self, cx: &mut FilterContext<'_, C>) -> Verdict {
         let Some(address) = cx.peer_address().ip() else { return Verdict::Pass };
         let now = cx.now();

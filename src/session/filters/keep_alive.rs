@@ -222,6 +222,10 @@ fn unsent(error: WriteError) -> Verdict {
 }
 
 impl<C: Codec, M: KeepAliveMessages<C>> MessageFilter<C> for KeepAlive<M> {
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
     fn on_open(&mut self, cx: &mut FilterContext<'_, C>) -> Verdict {
         self.proceed(cx)
     }

@@ -175,6 +175,10 @@ impl MessageRate {
 }
 
 impl<C: Codec> MessageFilter<C> for MessageRate {
+    fn wants_writes(&self) -> bool {
+        false
+    }
+
     #[inline]
     fn on_message(&mut self, cx: &mut FilterContext<'_, C>, _message: &mut C::In<'_>) -> Verdict {
         if self.bucket.take(cx.conn.nanos()) { Verdict::Pass } else { self.limit(cx) }
