@@ -66,7 +66,7 @@ impl<'a, S: Session> SessionContext<'a, S> {
 
     /// Notes a key to be taken from the session at its end. It is noted already if another session has claimed it meanwhile.
     fn remember<K: SessionKey>(&mut self, key: K) {
-        let keys = &mut self.view.body.core.keys;
+        let keys = &mut self.view.body.core.seldom().keys;
         if !keys.iter().any(|known| is(&**known, &key)) {
             keys.push(Box::new(key));
         }
@@ -86,7 +86,7 @@ impl<'a, S: Session> SessionContext<'a, S> {
         let id = self.view.id();
         let had_it = self.manager.directory().has(key, id);
         self.manager.directory().leave(key, id);
-        self.view.body.core.keys.retain(|known| !is(&**known, key));
+        self.view.body.core.seldom().keys.retain(|known| !is(&**known, key));
         had_it
     }
 

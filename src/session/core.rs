@@ -76,7 +76,6 @@ pub(super) struct Core {
     /// From the first question on that needs it.
     pub(super) meter: Option<Box<Meter>>,
     pub(super) seldom: Option<Box<Seldom>>,
-    pub(super) keys: Vec<Box<dyn BoundKey>>,
 }
 
 /// What many sessions never need.
@@ -84,6 +83,8 @@ pub(super) struct Core {
 pub(super) struct Seldom {
     pub(super) timers: Slab<SessionTimer>,
     pub(super) attributes: Option<Box<dyn AttributeStore>>,
+    /// What the session is found by.
+    pub(super) keys: Vec<Box<dyn BoundKey>>,
     /// After what silence the session closes, in nanoseconds.
     pub(super) silence: Option<u64>,
     /// Who has stopped delivery: the session, as zero, and filters.
@@ -132,7 +133,6 @@ impl Core {
             armed_for: NEVER,
             meter: None,
             seldom: None,
-            keys: Vec::new(),
         }
     }
 

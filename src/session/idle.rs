@@ -43,36 +43,30 @@ impl LastIo {
     }
 }
 
-/// What was told of one kind.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    at: u64,
-    count: u32,
-}
-
 /// What was told of each kind. It is asked when a timer is due, and not told of what happens: that costs nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdleClock {
-    told: [Told; 3],
+    told_at: [u64; 3],
+    counts: [u32; 3],
 }
 
 impl IdleClock {
     /// When it is to be told next that the session is idle, if nothing happens until then.
     pub(super) fn deadline(&self, kind: IdleKind, last: LastIo, time: u64) -> u64 {
-        last.of(kind).max(self.told[kind as usize].at).saturating_add(time)
+        last.of(kind).max(self.told_at[kind as usize]).saturating_add(time)
     }
 
     /// It is told now.
     pub(super) fn tell(&mut self, kind: IdleKind, last: LastIo, now: u64) -> Idle {
         let count = self.count(kind, last) + 1;
-        self.told[kind as usize] = Told { at: now, count };
+        self.told_at[kind as usize] = now;
+        self.counts[kind as usize] = count;
         Idle { kind, count }
     }
 
     /// How often it was told since something last happened.
     pub(super) fn count(&self, kind: IdleKind, last: LastIo) -> u32 {
-        let told = self.told[kind as usize];
-        if told.at > last.of(kind) { told.count } else { 0 }
+        if self.told_at[kind as usize] > last.of(kind) { self.counts[kind as usize] } else { 0 }
     }
 }
 

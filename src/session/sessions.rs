@@ -252,11 +252,12 @@ impl<S: Session> Handler for Sessions<S> {
         let mut cx = SessionContext::new(SessionView::new(conn.reborrow(), body), chain, &self.manager);
         cx.view.measure_room();
         live::closed(session, &mut cx, &reason);
-        for key in std::mem::take(&mut live.body.core.keys) {
+        let seldom = live.body.core.seldom.take().unwrap_or_default();
+        for key in seldom.keys {
             key.unbind(self.manager.directory(), id);
         }
         live.body.shared.totals.closed.add(1);
-        if let Some(mut store) = live.body.core.seldom.take().and_then(|seldom| seldom.attributes) {
+        if let Some(mut store) = seldom.attributes {
             store.dispose();
         }
     }
