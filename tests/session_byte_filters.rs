@@ -152,6 +152,29 @@ fn what_a_callback_flushes_behind_a_change_goes_through_the_new_filter_and_so_do
 }
 
 #[test]
+fn changes_at_both_ends_that_take_effect_inside_of_a_callback_keep_the_input_in_order() {
+    let (mut test, log) = sessions_that(
+        |cx, line| {
+            if line == "change" {
+                cx.byte_filters().add_first("head", Box::new(Xor(0))).unwrap();
+                cx.byte_filters().add_last("hex", Box::new(Hex::default())).unwrap();
+                cx.write("in effect").unwrap();
+                cx.flush();
+            }
+        },
+        |service| service.byte_filter("xor", || Xor(5)),
+    );
+    let peer = test.connect();
+    peer.send(xor(format!("change\n{}", hex("two\nthree\n")), 5));
+    test.run_until_idle();
+    peer.send(xor(hex("four\n"), 5));
+    test.run_until_idle();
+    let messages: Vec<_> = log.take().into_iter().filter(|text| text.starts_with("message")).collect();
+    assert_eq!(messages, ["message change", "message two", "message three", "message four"]);
+    assert_eq!(peer.receive(), xor(hex("in effect\n"), 5));
+}
+
+#[test]
 fn a_filter_is_added_from_outside_of_callbacks() {
     let (mut test, log) = echo_sessions(|service| service);
     let peer = test.connect();
@@ -311,9 +334,12 @@ fn a_handshake_goes_before_what_the_session_writes() {
         test.run_until_idle();
         assert_eq!(peer.receive(), xor("HELLO\n", 3));
         assert!(log.take().is_empty());
-        peer.send(xor("READY\none\n", 3));
+        peer.send(xor("READY\n", 3));
         test.run_until_idle();
-        assert_eq!(peer.receive(), xor("OK\nearly\none\n", 3));
+        assert_eq!(peer.receive(), xor("OK\nearly\n", 3));
+        peer.send(xor("one\n", 3));
+        test.run_until_idle();
+        assert_eq!(peer.receive(), xor("one\n", 3));
         test.manager().all().close();
         test.run_until_idle();
         assert_eq!(peer.receive(), xor("BYE\n", 3));
