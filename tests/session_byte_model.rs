@@ -41,8 +41,11 @@ fn change(cx: &mut Cx<'_>, roll: u64) {
     };
     let mut filters = cx.byte_filters();
     if !filters.contains(name) {
-        let added =
-            if roll % 2 == 0 { filters.add_last(name, filter()) } else { filters.add_first(name, filter()) };
+        let added = if roll.is_multiple_of(2) {
+            filters.add_last(name, filter())
+        } else {
+            filters.add_first(name, filter())
+        };
         added.unwrap();
     } else if roll % 5 < 2 {
         filters.replace(name, name, filter()).unwrap();
