@@ -18,6 +18,8 @@ use crate::protocol::{
 pub(super) const IDLE_LIMIT: u32 = 2;
 /// Requests that may be under way for one session; with more, it isn't read from until some are answered.
 const MOST_UNDER_WAY: usize = 64;
+/// The same while the storage is crowded: who has many under way then waits, instead of being refused or having others refused.
+const MOST_WHEN_CROWDED: usize = 1;
 /// Pending output in bytes above which a session isn't read from.
 const MOST_PENDING: usize = 1024 * 1024;
 
@@ -193,7 +195,8 @@ impl Chat {
             cx.close();
             return;
         }
-        let has_enough = self.under_way >= MOST_UNDER_WAY || cx.pending_bytes() >= MOST_PENDING;
+        let most = if self.shared.storage.is_crowded() { MOST_WHEN_CROWDED } else { MOST_UNDER_WAY };
+        let has_enough = self.under_way >= most || cx.pending_bytes() >= MOST_PENDING;
         if has_enough || self.ending != Ending::No {
             cx.pause_reading();
         } else if cx.is_reading_paused() {

@@ -104,6 +104,11 @@ impl Storage {
         queue(&self.reader, Pending::boxed(run, done));
     }
 
+    /// Whether so much waits that it had better not become much more: half of what may.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.writer.len().max(self.reader.len()) >= QUEUE / 2
+    }
+
     /// Does what is queued, closes the database and waits for that. What is queued afterwards fails.
     pub(crate) fn close(&self) {
         for queue in [&self.reader, &self.writer] {

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use campana::{EventLoop, LoopContext};
 
+use super::shared::Shared;
 use super::{Config, Server, Stopper};
 use crate::protocol::{
     AcceptFriend, ApplyFriend, ClientType, Conversation, LogIn, LoggedIn, Register, Send, Sent, Status,
@@ -19,6 +20,7 @@ use client::Client;
 mod accounts;
 mod client;
 mod compression;
+mod crowding;
 mod delivery;
 mod devices;
 mod frames;
@@ -36,6 +38,7 @@ struct TestServer {
     address: SocketAddr,
     directory: PathBuf,
     stopper: Stopper,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,12 +66,12 @@ impl TestServer {
             let mut event_loop = EventLoop::new().unwrap();
             let server = Server::start(&config, &mut event_loop).unwrap();
             let address = server.local_addresses()[0].as_inet().unwrap();
-            give.send((address, server.stopper())).unwrap();
+            give.send((address, server.stopper(), Arc::clone(&server.shared))).unwrap();
             event_loop.run().unwrap();
             server.close();
         });
-        let (address, stopper) = started.recv_timeout(DEADLINE).unwrap();
-        Self { address, directory, stopper, thread: Some(thread) }
+        let (address, stopper, shared) = started.recv_timeout(DEADLINE).unwrap();
+        Self { address, directory, stopper, shared, thread: Some(thread) }
     }
 
     fn connect(&self) -> Client {
