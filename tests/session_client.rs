@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use campana::codec::{Lines, Text};
 use campana::connection::Backoff;
-use campana::session::{Session, SessionContext, SessionId, SessionService};
+use campana::session::{FilterContext, MessageFilter, Session, SessionContext, SessionId, SessionService};
 use campana::{CloseReason, TcpClient, TcpServer};
 
 #[path = "support/server.rs"]
 mod server;
 
-use server::{Running, wait_until};
+use server::{PATIENCE, Running, read_to_end, wait_until};
 
 /// What the sessions of one side have seen.
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -103,6 +103,35 @@ fn a_client_that_connects_again_has_a_new_session_each_time() {
         .collect();
     assert_eq!(seen[..9], expected);
     assert_eq!(sessions.len(), 0);
+}
+
+/// Says goodbye.
+struct Polite;
+
+impl MessageFilter<Text<Lines>> for Polite {
+    fn on_closing(&mut self, cx: &mut FilterContext<'_, Text<Lines>>) {
+        cx.write("goodbye").unwrap();
+    }
+}
+
+#[test]
+fn a_client_that_is_stopped_closes_its_session_in_good_order() {
+    let seen = Seen::default();
+    let of_client = noted("stopped", &seen);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (running, client) = Running::start(move |event_loop| {
+        let client = TcpClient::new(address).unwrap();
+        service().filter("polite", || Polite).connect(client, event_loop, of_client).0
+    });
+    let (mut server, _) = listener.accept().unwrap();
+    wait_until("the session", || !seen.lock().unwrap().is_empty());
+    client.stop();
+    assert_eq!(read_to_end(&mut server), b"goodbye\n");
+    drop(server);
+    assert!(client.wait_stopped(PATIENCE));
+    assert_eq!(seen.lock().unwrap()[..], ["stopped 1: open", "stopped 1: stopping"]);
+    running.stop();
 }
 
 #[test]

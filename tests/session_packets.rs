@@ -113,6 +113,22 @@ fn a_pause_holds_back_the_rest_of_a_packet_and_those_after_it() {
 }
 
 #[test]
+fn after_a_panic_that_is_passed_over_the_rest_of_the_packet_is_delivered() {
+    let (test, log) = probes(lines(), |told, _| match told {
+        Told::Message(text) if text == "panic" => panic!("asked to"),
+        Told::Error(_) => Then::Error(ErrorAction::Continue),
+        _ => Then::Usual,
+    });
+    let mut test = test.allow_panics();
+    let peer = test.connect_packet();
+    peer.send("one\npanic\ntwo\n");
+    peer.send("three\n");
+    test.run_until_idle();
+    let messages: Vec<_> = log.lines().into_iter().filter(|line| line.starts_with("message")).collect();
+    assert_eq!(messages, ["message one", "message panic", "message two", "message three"]);
+}
+
+#[test]
 fn each_packet_that_leaves_is_told_and_an_abort_names_those_that_never_did() {
     let (mut test, log) = probes(
         lines(),

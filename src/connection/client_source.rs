@@ -13,7 +13,7 @@ use super::connector::{Backoff, Endpoint, Retries, look_up};
 use super::group::Group;
 use super::server_source::downcast;
 use super::transport::Wire;
-use super::{ClientHandle, CloseReason, ConnectError, Handler, TcpClient, TcpConnection};
+use super::{ClientHandle, ConnectError, Handler, TcpClient, TcpConnection};
 use crate::buffer::Buffer;
 use crate::reactor::{ChannelId, Flags, LoopContext, Ready, Source, SourceId, TimerId};
 use crate::socket::{Address, Socket, SocketOptions};
@@ -246,11 +246,7 @@ impl<H: Handler> ClientSource<H> {
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             Phase::Connected => {
                 self.phase = Phase::Connected;
-                for id in self.group.ids(context) {
-                    if let Some(mut conn) = context.connection(id) {
-                        conn.close_with(Some(CloseReason::Stopping));
-                    }
-                }
+                self.group.close_all(context);
             }
             Phase::Connecting { socket, channel, .. } => {
                 context.remove_channel(channel);

@@ -239,6 +239,14 @@ impl<H: Handler> Group<H> {
         }
     }
 
+    /// Closes every connection in good order.
+    pub(crate) fn close_all(&mut self, context: &mut LoopContext) {
+        let keys: Vec<u32> = self.members.iter().map(|(_, member)| member.key).collect();
+        for key in keys {
+            self.run(context, key, |handler, state, conn| handler.close_stopped(state, conn));
+        }
+    }
+
     /// Ends every connection.
     pub(crate) fn end_all(&mut self, context: &mut LoopContext) {
         for (_, member) in &self.members {

@@ -87,6 +87,12 @@ pub trait Handler: 'static {
         conn.close_when_silent(Duration::from_secs(1));
     }
 
+    /// Closes a connection in good order, as its client is stopped. A layer above has more to do for that than the connection has.
+    #[doc(hidden)]
+    fn close_stopped(&mut self, _state: &mut Self::State, conn: &mut TcpConnection<'_>) {
+        conn.close_with(Some(CloseReason::Stopping));
+    }
+
     /// Called last. The descriptor is closed already; `conn` still tells names, addresses and figures.
     fn on_close(&mut self, _state: Self::State, _conn: &mut TcpConnection<'_>, _reason: CloseReason) {}
 

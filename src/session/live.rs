@@ -248,15 +248,22 @@ pub(super) fn receive_packet<S: Session>(
 
 /// Delivers what there is of a packet: half a message is an error, as nothing of it will be in the next one.
 fn finish_packet<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, packet: &mut Buffer) {
-    receive(session, cx, packet);
-    if cx.view.body.bytes.is_some() || packet.is_empty() {
-        return;
-    }
-    deliver(session, cx, packet, true);
-    if cx.view.body.core.has(PAUSED) {
+    let before = cx.view.body.core.messages_in;
+    let returned = caught(|| {
+        receive(session, cx, packet);
+        if cx.view.body.bytes.is_none() && !packet.is_empty() {
+            deliver(session, cx, packet, true);
+        }
+    });
+    let core = &mut cx.view.body.core;
+    let goes_on = core.has(PAUSED) || (returned.is_err() && core.messages_in != before);
+    if cx.view.body.bytes.is_none() && goes_on {
         cx.view.body.core.seldom().rest.append(packet.peek());
+        packet.retrieve_all();
     }
-    packet.retrieve_all();
+    if let Err(payload) = returned {
+        std::panic::resume_unwind(payload);
+    }
 }
 
 /// Receives by way of byte filters, or filters that have just been changed. Answers whether byte filters have more to give, in

@@ -229,6 +229,10 @@ impl<S: Session> Handler for Sessions<S> {
         self.event(*slot, conn, |session, cx| session.on_stopping(cx));
     }
 
+    fn close_stopped(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
+        self.event(*slot, conn, |_, cx| cx.close_because(CloseReason::Stopping));
+    }
+
     fn on_connect_failed(
         &mut self,
         context: &mut LoopContext,

@@ -198,7 +198,6 @@ impl<K> StatisticsTap<K> {
         snapshot
     }
 
-    #[inline]
     fn own<C: Codec>(&mut self, id: SessionId) -> &LoopCounts
     where
         K: MessageKinds<C>,
@@ -206,7 +205,21 @@ impl<K> StatisticsTap<K> {
         let loops = &self.loops;
         self.own.get_or_insert_with(|| of_loop(loops, id.connection().loop_number(), K::LABELS))
     }
+
+    /// Counts the first message of a session, out of the way of the others.
+    #[cold]
+    #[inline(never)]
+    fn count_first<C: Codec>(&mut self, id: SessionId, counted: Counted, pairs: OfWay) -> Verdict
+    where
+        K: MessageKinds<C>,
+    {
+        count(pairs(self.own(id)), counted);
+        Verdict::Pass
+    }
 }
+
+/// The counts of what comes in, or of what goes out.
+type OfWay = fn(&LoopCounts) -> &[Pair];
 
 #[cold]
 fn of_loop(loops: &Loops, number: u32, labels: &'static [&'static str]) -> Arc<LoopCounts> {
@@ -223,14 +236,16 @@ impl<C: Codec, K: MessageKinds<C>> MessageFilter<C> for StatisticsTap<K> {
     #[inline]
     fn on_message(&mut self, cx: &mut FilterContext<'_, C>, message: &mut C::In<'_>) -> Verdict {
         let counted = self.kinds.received(message);
-        count(&self.own(cx.id()).received, counted);
+        let Some(own) = &self.own else { return self.count_first(cx.id(), counted, |own| &own.received) };
+        count(&own.received, counted);
         Verdict::Pass
     }
 
     #[inline]
     fn on_write(&mut self, cx: &mut FilterContext<'_, C>, message: &mut C::Out<'_>) -> Verdict {
         let counted = self.kinds.written(message);
-        count(&self.own(cx.id()).written, counted);
+        let Some(own) = &self.own else { return self.count_first(cx.id(), counted, |own| &own.written) };
+        count(&own.written, counted);
         Verdict::Pass
     }
 
