@@ -178,6 +178,22 @@ fn it_connects_again_and_goes_on_with_its_commands() {
 }
 
 #[test]
+fn compressed_sessions_say_the_same() {
+    let server = Server::start();
+    server.make_friends(["ann", "bob"]);
+    let mut ann = Program::chat(&server.address(), "ann", &["--compress"]);
+    let mut bob = Program::chat(&server.address(), "bob", &["--compress"]);
+    bob.expect("caught-up");
+    let text = "again and again ".repeat(4000);
+    ann.ask(&format!("/msg bob {text}"));
+    assert!(bob.expect("message").ends_with(&format!("text={text:?}")));
+    let (before, _) = bob.ask_after("/history ann");
+    assert!(before.last().unwrap().ends_with(&format!("text={text:?}")));
+    ann.end_input();
+    assert_eq!(ann.wait().status, Some(0));
+}
+
+#[test]
 fn waiting_takes_the_messages_that_have_come() {
     let server = Server::start();
     let [_, bob] = server.make_friends(["ann", "bob"]);
@@ -202,6 +218,7 @@ fn input_may_be_a_file_and_output_may_be_closed() {
     let output = command.output().unwrap();
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("ok help"));
+    command.stderr(Stdio::null());
     let mut child =
         command.stdin(std::fs::File::open(&file).unwrap()).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

@@ -49,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
     .option("--log-ins N", Some("16"), "how many register or log in at once")
     .option("--window N", Some("100"), "how many messages of a user may wait for acknowledgement")
     .option("--patience SECONDS", Some("60"), "how long nothing may happen before the run has failed")
+    .option("--compress", None, "compresses both directions")
     .option("--seed N", Some("1"), "makes the users choose otherwise")
     .parse();
     let shape = Shape {
@@ -80,6 +81,7 @@ pub(crate) fn run() -> ExitCode {
     let plan = Arc::new(Plan::new(shape, reports));
     let mut config = ClientConfig::new(server);
     config.retry.longest = LONGEST_DELAY;
+    config.compress = arguments.has("--compress");
     let run = Run {
         plan: Arc::clone(&plan),
         inbox,

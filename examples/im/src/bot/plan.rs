@@ -57,7 +57,7 @@ pub(crate) struct Totals {
     /// Messages that the server delivered again after a connection was lost.
     pub(crate) repeated: AtomicU64,
     pub(crate) lost_connections: AtomicU64,
-    /// Messages that were not sent when they should have been, as too many waited for their acknowledgements.
+    /// Messages that were not sent when they should have been, as too many waited for their acknowledgements or the server was busy.
     pub(crate) held_back: AtomicU64,
 }
 

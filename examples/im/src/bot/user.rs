@@ -23,7 +23,9 @@ type Context<'a, 'b> = ClientContext<'a, 'b, User>;
 const SEND: u64 = 1;
 /// The timer after which is tried again what the server had no time or room for.
 const RETRY: u64 = 2;
+/// After how long that is done, at first; it doubles until something is answered.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// A user of a run, as a handler of its client.
 pub(crate) struct User {
@@ -41,7 +43,9 @@ pub(crate) struct User {
     /// Messages without an acknowledgement, by the user's own count.
     pending: BTreeMap<u64, Pending>,
     has_timer: bool,
+    /// Whether something is to be tried again, and after how long the next time.
     retries: bool,
+    retry_delay: Duration,
     outcome: Outcome,
 }
 
@@ -88,6 +92,7 @@ impl User {
             pending: BTreeMap::new(),
             has_timer: false,
             retries: false,
+            retry_delay: RETRY_DELAY,
             outcome: Outcome::default(),
         }
     }
@@ -135,7 +140,9 @@ impl User {
 
     fn retry_later(&mut self, cx: &mut Context<'_, '_>) {
         if !std::mem::replace(&mut self.retries, true) {
-            cx.set_timer(RETRY_DELAY, RETRY);
+            // Users who were refused together come back one by one.
+            cx.set_timer(self.retry_delay.mul_f64(0.5 + self.random.share()), RETRY);
+            self.retry_delay = (self.retry_delay * 2).min(LONGEST_RETRY_DELAY);
         }
     }
 
@@ -266,7 +273,8 @@ impl User {
     }
 
     fn say(&mut self, cx: &mut Context<'_, '_>, due: Instant) {
-        if self.pending.len() >= self.plan.shape.window {
+        // What the server had no room for goes first.
+        if self.retries || self.pending.len() >= self.plan.shape.window {
             return Self::count(&self.plan.totals.held_back);
         }
         self.count += 1;
@@ -301,6 +309,7 @@ impl User {
         match reply {
             Ok(stored) => {
                 let Some(Pending { talk, due, .. }) = self.pending.remove(&count) else { return };
+                self.retry_delay = RETRY_DELAY;
                 let sent = Sent { talk: self.plan.index(talk), number: stored.number, count };
                 self.outcome.ledger.sent.push(sent);
                 let took = self.plan.nanos(Instant::now()).saturating_sub(due);

@@ -46,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
             Some("online"),
             "how present to be at first: online, busy, away or invisible",
         )
+        .option("--compress", None, "compresses both directions, once logged in")
         .option("--strict", None, "stops at the first command that fails, with status 1")
         .parse();
     let server: Endpoint = arguments.value("--connect");
@@ -72,7 +73,9 @@ pub(crate) fn run() -> ExitCode {
         failed: Arc::clone(&failed),
         lines,
     });
-    let client = support::or_fail(Client::start(&ClientConfig::new(server), &mut event_loop, user));
+    let mut config = ClientConfig::new(server);
+    config.compress = arguments.has("--compress");
+    let client = support::or_fail(Client::start(&config, &mut event_loop, user));
     // It waits for input that may never come, and so is not waited for.
     std::thread::spawn(move || reader.run(BufReader::new(stdin()), move || client.notify()));
     support::or_fail(event_loop.run());

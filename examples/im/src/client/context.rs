@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use campana::reactor::TimerId;
+use campana::session::byte_filters::Compression;
 use campana::session::{SessionContext, WriteError};
 use campana::{Address, LoopContext};
 
@@ -12,8 +13,12 @@ use super::inbox::Inbox;
 use super::requests::{Requests, Then};
 use super::session::{ACKNOWLEDGE, ClientSession, REFUSED};
 use super::{ClientHandler, RequestError, Shared};
-use crate::protocol::{Acknowledge, ErrorCode, Failure, LogIn, LogOut, Outgoing, Request};
+use crate::protocol::{
+    Acknowledge, Compress, ErrorCode, Failure, LogIn, LogOut, LoggedIn, Outgoing, Request,
+};
 
+/// A server is trusted with whatever deflate can do: text that repeats itself shrinks to a thousandth.
+const MAX_RATIO: u32 = 2000;
 /// How long acknowledgements wait for further ones.
 const ACKNOWLEDGE_DELAY: Duration = Duration::from_millis(50);
 
@@ -38,19 +43,58 @@ impl<H: ClientHandler> ClientContext<'_, '_, H> {
             then(handler, cx, reply);
         });
         let seq = self.requests.number();
-        match self.session.write(Outgoing::request(seq, request)) {
+        let sent = match self.requests.held() {
+            Some(held) => held.add::<R>(seq, request),
+            None => self.write(Outgoing::request(seq, request)),
+        };
+        self.requests.wait(seq, then);
+        if let Err(failure) = sent {
+            self.refuse(seq, failure);
+        }
+    }
+
+    /// Answers a request that could not be sent, soon.
+    fn refuse(&mut self, seq: u32, failure: Failure) {
+        self.requests.refuse(seq, failure);
+        self.session.set_timer(Duration::ZERO, REFUSED);
+    }
+
+    fn write(&mut self, message: Outgoing<'_>) -> Result<(), Failure> {
+        match self.session.write(message) {
             // What a closing session hasn't sent is resolved at its end, like all else that waits.
-            Ok(_) | Err(WriteError::Closed | WriteError::Full) => self.requests.wait(seq, then),
-            Err(error) => {
-                self.requests.refuse(then, Failure::new(ErrorCode::BadRequest, error.to_string()));
-                self.session.set_timer(Duration::ZERO, REFUSED);
-            }
+            Ok(_) | Err(WriteError::Closed | WriteError::Full) => Ok(()),
+            Err(error) => Err(Failure::new(ErrorCode::BadRequest, error.to_string())),
         }
     }
 
     /// Logs in; [`on_logged_in`](ClientHandler::on_logged_in) is told of the answer.
     pub fn log_in(&mut self, log_in: &LogIn) {
-        self.request(log_in, |handler, cx, answer| handler.on_logged_in(cx, answer));
+        self.request(log_in, |handler, cx, answer| match answer {
+            Ok(logged_in) if cx.shared.compress => cx.compress(logged_in),
+            answer => handler.on_logged_in(cx, answer),
+        });
+    }
+
+    /// Has what follows compressed, before anything else is done. Until the answer has come nothing may be sent behind the request.
+    fn compress(&mut self, logged_in: LoggedIn) {
+        let compress = Compress { method: "deflate".to_owned() };
+        self.request(&compress, |handler, cx, reply| {
+            let held = cx.requests.release();
+            if reply.is_ok() {
+                let filter = Compression::new().max_ratio(MAX_RATIO);
+                // It is asked for once a connection, and nobody else adds filters.
+                let _ = cx.session.byte_filters().add_last("compression", Box::new(filter));
+            }
+            for (command, seq, body) in held.iter() {
+                if let Err(failure) = cx.write(Outgoing::encoded(command, seq, body)) {
+                    cx.refuse(seq, failure);
+                }
+            }
+            if reply != Err(RequestError::Lost) {
+                handler.on_logged_in(cx, Ok(logged_in));
+            }
+        });
+        self.requests.hold();
     }
 
     /// Sends what is still to be acknowledged, logs out, and ends the client.

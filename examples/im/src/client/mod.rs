@@ -75,6 +75,8 @@ pub struct ClientConfig {
     pub server: Endpoint,
     /// What time passes between attempts to connect. By default 100 ms, doubling up to 10 s, for ever.
     pub retry: Backoff,
+    /// Whether both directions are compressed after log-in, if the server can do that. Default: they are not.
+    pub compress: bool,
 }
 
 impl ClientConfig {
@@ -84,7 +86,7 @@ impl ClientConfig {
         let mut retry = Backoff::default();
         retry.initial = Duration::from_millis(100);
         retry.longest = Duration::from_secs(10);
-        Self { server, retry }
+        Self { server, retry, compress: false }
     }
 }
 
@@ -101,7 +103,7 @@ impl<H: ClientHandler> Client<H> {
     ///
     /// If the endpoint is none.
     pub fn start(config: &ClientConfig, on: &mut impl AsMut<LoopContext>, handler: H) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(handler));
+        let shared = Arc::new(Shared::new(handler, config.compress));
         let of_failures = Arc::clone(&shared);
         let of_sessions = Arc::clone(&shared);
         let tcp = TcpClient::new(&config.server)?.retry(config.retry).reconnect().on_connect_failed(
@@ -170,16 +172,18 @@ struct Shared<H: ClientHandler> {
     handled: Mutex<Option<i64>>,
     handle: OnceLock<ClientHandle<Sessions<ClientSession<H>>>>,
     stopped: AtomicBool,
+    compress: bool,
 }
 
 impl<H: ClientHandler> Shared<H> {
-    fn new(handler: H) -> Self {
+    fn new(handler: H, compress: bool) -> Self {
         Self {
             parked: Mutex::new(Some(handler)),
             current: Mutex::new(None),
             handled: Mutex::new(None),
             handle: OnceLock::new(),
             stopped: AtomicBool::new(false),
+            compress,
         }
     }
 

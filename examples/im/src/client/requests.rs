@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{ClientContext, ClientHandler};
-use crate::protocol::{ErrorCode, Failure, Frame};
+use crate::protocol::{Command, ErrorCode, Failure, Frame, Request};
 
 /// Why a request was not done, or isn't known to be.
 #[derive(Clone, PartialEq, Debug)]
@@ -54,11 +54,30 @@ pub(super) struct Requests<H: ClientHandler> {
     waiting: BTreeMap<u32, Then<H>>,
     /// Those that could not be sent, and why not.
     refused: Vec<(Then<H>, Failure)>,
+    /// Those that are not to be sent yet, if there may be such.
+    held: Option<Held>,
+}
+
+/// Requests that are to be sent later, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Held(Vec<(Command, u32, Vec<u8>)>);
+
+impl Held {
+    pub(super) fn add<R: Request>(&mut self, seq: u32, request: &R) -> Result<(), Failure> {
+        let body = serde_json::to_vec(request)
+            .map_err(|error| Failure::new(ErrorCode::BadRequest, error.to_string()))?;
+        self.0.push((R::COMMAND, seq, body));
+        Ok(())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Command, u32, &[u8])> {
+        self.0.iter().map(|(command, seq, body)| (*command, *seq, &body[..]))
+    }
 }
 
 impl<H: ClientHandler> Requests<H> {
     pub(super) fn new() -> Self {
-        Self { last: 0, waiting: BTreeMap::new(), refused: Vec::new() }
+        Self { last: 0, waiting: BTreeMap::new(), refused: Vec::new(), held: None }
     }
 
     /// A number that no request that waits has; never zero, which events have.
@@ -84,12 +103,26 @@ impl<H: ClientHandler> Requests<H> {
         self.waiting.pop_first().map(|(_, then)| then)
     }
 
-    pub(super) fn refuse(&mut self, then: Then<H>, failure: Failure) {
-        self.refused.push((then, failure));
+    pub(super) fn refuse(&mut self, seq: u32, failure: Failure) {
+        self.refused.extend(self.waiting.remove(&seq).map(|then| (then, failure)));
     }
 
     pub(super) fn take_refused(&mut self) -> Vec<(Then<H>, Failure)> {
         std::mem::take(&mut self.refused)
+    }
+
+    /// Sends nothing from now on, until it is [released](Self::release).
+    pub(super) fn hold(&mut self) {
+        self.held = Some(Held::default());
+    }
+
+    /// Where requests go that are not to be sent yet, if none is.
+    pub(super) fn held(&mut self) -> Option<&mut Held> {
+        self.held.as_mut()
+    }
+
+    pub(super) fn release(&mut self) -> Held {
+        self.held.take().unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -8,9 +8,9 @@ use campana::testing::{Peer, TestLoop};
 use super::session::ClientSession;
 use super::*;
 use crate::protocol::{
-    Acknowledge, CaughtUp, ClientType, Command, Conversation, Done, ErrorCode, Failure, FindUsers, Found,
-    FrameCodec, Heartbeat, KickReason, Kicked, LogIn, LoggedIn, MAX_FRAME, Message, Outgoing, Profile, Send,
-    Sent, Status, UserId,
+    Acknowledge, CaughtUp, ClientType, Command, Compress, Conversation, Done, ErrorCode, Failure, FindUsers,
+    Found, FrameCodec, Heartbeat, KickReason, Kicked, LogIn, LoggedIn, MAX_FRAME, Message, Outgoing, Profile,
+    Send, Sent, Status, UserId,
 };
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -78,8 +78,12 @@ type Sends = Vec<(Command, u32, String)>;
 
 impl Fixture {
     fn new() -> Self {
+        Self::with(false)
+    }
+
+    fn with(compress: bool) -> Self {
         let log = Log::default();
-        let shared = Arc::new(Shared::new(Recorder { log: Arc::clone(&log) }));
+        let shared = Arc::new(Shared::new(Recorder { log: Arc::clone(&log) }, compress));
         let of_sessions = Arc::clone(&shared);
         let mut test = TestLoop::sessions(service(), move |_| ClientSession::new(&of_sessions));
         let peer = test.connect();
@@ -135,7 +139,7 @@ impl Fixture {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
-    fn with(&mut self, run: impl FnOnce(&mut ClientContext<'_, '_, Recorder>) + std::marker::Send + 'static) {
+    fn run(&mut self, run: impl FnOnce(&mut ClientContext<'_, '_, Recorder>) + std::marker::Send + 'static) {
         let Self { test, peer, .. } = self;
         assert!(test.with_session(peer, |session, cx| session.with(cx, |_, cx| run(cx))));
         test.run_until_idle();
@@ -185,7 +189,7 @@ fn replies_find_their_requests_in_any_order() {
             }
         }
     };
-    fixture.with(find(Arc::clone(&fixture.log)));
+    fixture.run(find(Arc::clone(&fixture.log)));
     let seqs: Vec<u32> = fixture.sent().iter().map(|(_, seq, _)| *seq).collect();
     fixture.say(Outgoing::reply::<FindUsers>(seqs[1], &Found { users: vec![] }));
     fixture.say(Outgoing::failure(seqs[0], &Failure::new(ErrorCode::Busy, "later")));
@@ -196,7 +200,7 @@ fn replies_find_their_requests_in_any_order() {
 fn requests_end_with_their_connection_before_the_handler_is_told_of_that() {
     let mut fixture = Fixture::logged_in();
     let log = Arc::clone(&fixture.log);
-    fixture.with(move |cx| {
+    fixture.run(move |cx| {
         cx.request(&Heartbeat {}, move |_, _, reply| log.lock().unwrap().push(format!("{reply:?}")));
     });
     fixture.reconnect();
@@ -207,7 +211,7 @@ fn requests_end_with_their_connection_before_the_handler_is_told_of_that() {
 fn a_request_that_is_too_long_fails_and_the_connection_stays() {
     let mut fixture = Fixture::logged_in();
     let log = Arc::clone(&fixture.log);
-    fixture.with(move |cx| {
+    fixture.run(move |cx| {
         let conversation = Conversation::User(UserId(2));
         let send = Send { conversation, client_id: "1".to_owned(), text: "x".repeat(MAX_FRAME) };
         let is_bad =
@@ -247,6 +251,27 @@ fn messages_are_acknowledged_together_and_what_comes_again_is_told_apart() {
             "CaughtUp(CaughtUp { position: 10 })",
         ]
     );
+}
+
+#[test]
+fn requests_wait_for_the_answer_about_compression() {
+    for refused in [false, true] {
+        let mut fixture = Fixture::with(true);
+        fixture.answer_log_in();
+        fixture.run(|cx| cx.request(&Heartbeat {}, |_, _, _| {}));
+        let sent: Vec<_> = fixture.sent().into_iter().map(|(command, seq, _)| (command, seq)).collect();
+        assert_eq!(sent, [(Command::LogIn, 1), (Command::Compress, 2)]);
+        assert_eq!(fixture.log(), ["connected"]);
+        if refused {
+            fixture.say(Outgoing::failure(2, &Failure::new(ErrorCode::NotSupported, "")));
+            assert_eq!(fixture.sent(), [(Command::Heartbeat, 3, "{}".to_owned())]);
+        } else {
+            fixture.say(Outgoing::reply::<Compress>(2, &Done {}));
+            // The beginning of a stream in the format of zlib.
+            assert_eq!(fixture.peer.receive()[0], 0x78);
+        }
+        assert_eq!(fixture.log(), ["logged in ann"]);
+    }
 }
 
 #[test]
