@@ -1,11 +1,15 @@
 //! What limits a session: by its service's configuration, by its own, and while it runs.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use campana::codec::{Lines, Text};
-use campana::session::{SessionConfig, SessionService, SessionStats, Throughput};
-use campana::testing::Peer;
+use campana::Buffer;
+use campana::codec::{Codec, DecodeError, EncodeError, Lines, Text};
+use campana::session::{
+    ErrorAction, Session, SessionConfig, SessionContext, SessionService, SessionStats, Throughput,
+};
+use campana::testing::{Peer, TestLoop};
 
 #[path = "support/probe.rs"]
 mod probe;
@@ -202,6 +206,73 @@ fn authentication_lifts_its_limits_for_what_is_right_behind_it() {
         test.advance(60 * SECOND);
         assert!(!peer.is_read_closed());
     }
+}
+
+/// Lines; counts how often the input was given anew instead of what earlier messages have left.
+struct Windows {
+    lines: Text<Lines>,
+    left: usize,
+    count: Arc<AtomicUsize>,
+}
+
+impl Codec for Windows {
+    type In<'a> = &'a str;
+    type Out<'a> = &'a str;
+
+    fn decode<'a>(&mut self, input: &'a mut Buffer) -> Result<Option<&'a str>, DecodeError> {
+        if input.readable() > self.left {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        // Each line here is an empty one.
+        self.left = input.readable().saturating_sub(1);
+        self.lines.decode(input)
+    }
+
+    fn encode(&self, message: &str, output: &mut Buffer) -> Result<(), EncodeError> {
+        self.lines.encode(message, output)
+    }
+}
+
+#[test]
+fn many_small_messages_before_authentication_cost_no_more_than_few_large_ones() {
+    struct Quiet;
+    impl Session for Quiet {
+        type Codec = Windows;
+        fn on_message(&mut self, _cx: &mut SessionContext<'_, Self>, line: &str) {
+            assert_eq!(line, "");
+        }
+    }
+    let count: Arc<AtomicUsize> = Arc::default();
+    let of_codecs = Arc::clone(&count);
+    let service = SessionService::new(move || Windows {
+        lines: Text::over(Lines::new()),
+        left: 0,
+        count: Arc::clone(&of_codecs),
+    });
+    let service = service.configure(|config| config.authentication = Some(Default::default()));
+    let mut test = TestLoop::sessions(service, |_| Quiet);
+    let peer = test.connect();
+    peer.send("\n".repeat(50_000));
+    test.run_until_idle();
+    assert_eq!(test.manager().stats().messages_in, 50_000);
+    let windows = count.load(Ordering::Relaxed);
+    assert!(windows <= 20, "the input was copied {windows} times");
+}
+
+#[test]
+fn a_panic_before_authentication_is_about_its_message_once() {
+    let service = lines().configure(|config| config.authentication = Some(Default::default()));
+    let (test, log) = probes(service, |told, _| match told {
+        Told::Message(text) if text == "panic" => panic!("asked to"),
+        Told::Error(_) => Then::Error(ErrorAction::Continue),
+        _ => Then::Usual,
+    });
+    let mut test = test.allow_panics();
+    let peer = test.connect();
+    peer.send("one\npanic\ntwo\n");
+    test.run_until_idle();
+    let messages: Vec<_> = log.lines().into_iter().filter(|line| line.starts_with("message")).collect();
+    assert_eq!(messages, ["message one", "message panic", "message two"]);
 }
 
 #[test]

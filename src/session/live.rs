@@ -363,34 +363,45 @@ fn deliver<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &
     note_frame(&mut cx.view, input, before);
 }
 
-/// Decodes and delivers a message of a peer who isn't known yet. Answers whether to go on.
+/// Decodes and delivers messages of a peer who isn't known yet. Answers whether to go on.
 #[inline(never)]
 fn deliver_first<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &mut Buffer) -> bool {
     let max =
         cx.view.body.core.config.authentication.map_or(usize::MAX, |authentication| authentication.max_frame);
     let offered = input.readable().min(max);
+    // One copy for all messages in it: a peer could make much of many small ones.
     let mut first = Buffer::from(&input.peek()[..offered]);
-    let more = match cx.view.body.codec.decode(&mut first) {
-        Ok(Some(message)) => {
-            hand_in(session, cx, message);
-            true
+    let mut wants_more = false;
+    let returned = caught(|| wants_more = decode_first(session, cx, &mut first));
+    let left = first.readable();
+    input.retrieve(offered - left);
+    if let Err(payload) = returned {
+        std::panic::resume_unwind(payload);
+    }
+    if wants_more && left == max {
+        let text = format!(
+            "a message of more than {max} bytes from a peer who has not authenticated: raise `max_frame` of \
+             `authentication` if such messages are meant"
+        );
+        report(session, cx, &SessionError::Decode(DecodeError::broken(text)));
+        return true;
+    }
+    !wants_more || input.readable() > left
+}
+
+/// Decodes and delivers messages until the peer is known or delivery is stopped; answers whether it was for want of input.
+fn decode_first<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, input: &mut Buffer) -> bool {
+    while cx.view.body.core.has(UNAUTHENTICATED)
+        && cx.view.body.core.delivers()
+        && !cx.view.body.core.has(EDITED)
+    {
+        match cx.view.body.codec.decode(input) {
+            Ok(Some(message)) => hand_in(session, cx, message),
+            Ok(None) => return true,
+            Err(error) => report(session, cx, &SessionError::Decode(error)),
         }
-        Ok(None) if offered == max => {
-            let text = format!(
-                "a message of more than {max} bytes from a peer who has not authenticated: raise `max_frame` of \
-                 `authentication` if such messages are meant"
-            );
-            report(session, cx, &SessionError::Decode(DecodeError::broken(text)));
-            true
-        }
-        Ok(None) => false,
-        Err(error) => {
-            report(session, cx, &SessionError::Decode(error));
-            true
-        }
-    };
-    input.retrieve(offered - first.readable());
-    more
+    }
+    false
 }
 
 /// A message goes through the filters to the session.

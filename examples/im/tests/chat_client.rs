@@ -11,8 +11,7 @@ mod support;
 /// Runs a chat on a script, and gives its status and its lines.
 fn run_script(server: &Server, options: &[&str], script: &str) -> (Option<i32>, Vec<String>, String) {
     let mut program = Program::start(&[&["chat", "--connect", &server.address()], options].concat());
-    script.lines().for_each(|line| program.say(line));
-    program.end_input();
+    program.say_last(script);
     let ended = program.wait();
     (ended.status, ended.stdout, ended.stderr)
 }

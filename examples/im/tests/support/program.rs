@@ -62,6 +62,13 @@ impl Program {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Writes the last lines to its standard input; it may have ended before it has read them.
+    pub(crate) fn say_last(&mut self, lines: &str) {
+        if let Some(mut stdin) = self.stdin.take() {
+            let _ = writeln!(stdin, "{lines}");
+        }
+    }
+
     /// Writes nothing more to its standard input.
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
