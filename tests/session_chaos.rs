@@ -97,6 +97,7 @@ fn meddle(dice: &Dice, told: &Told, cx: &mut Cx<'_>) -> Then {
             26 => drop(cx.write(&"x".repeat(5000))),
             27 => drop(cx.write("two\nlines")),
             28 => drop(cx.manager().all().send("to all")),
+            29 => cx.set_authenticated(),
             _ => drop(cx.write("text")),
         }
     }
@@ -164,6 +165,7 @@ fn whatever_sessions_do_each_has_one_whole_life() {
             live(seed, lines(), false);
             live(seed, lines().byte_filter("hex", || Hex), false);
             live(seed, lines(), true);
+            live(seed, lines().configure(|config| config.authentication = Some(Default::default())), false);
         }
     });
     drop(std::panic::take_hook());

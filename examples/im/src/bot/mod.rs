@@ -16,6 +16,7 @@ use crate::support::{self, Arguments, Options};
 
 mod histogram;
 mod ledger;
+mod meeting;
 mod plan;
 mod summary;
 mod user;

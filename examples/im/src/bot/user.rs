@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 
 use campana::{CloseReason, LoopContext};
 use im::client::{Arrival, ClientContext, ClientHandler, RequestError, ServerEvent};
-use im::protocol::{
-    ApplyFriend, ClientType, CreateGroup, ErrorCode, FindGroups, GroupId, JoinGroup, LogIn, LoggedIn,
-    Message, Register, Send, Sent as Stored, Status,
-};
+use im::protocol::{ClientType, ErrorCode, LogIn, LoggedIn, Message, Register, Send, Sent as Stored, Status};
 
 use super::histogram::Histogram;
 use super::ledger::{Ledger, Received, Sent};
+use super::meeting::Step;
 use super::plan::{Phase, Plan, Random, Report, Talk};
 
-type Context<'a, 'b> = ClientContext<'a, 'b, User>;
+pub(super) type Context<'a, 'b> = ClientContext<'a, 'b, User>;
 
 /// The timer of the next message.
 const SEND: u64 = 1;
@@ -29,13 +27,13 @@ const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// A user of a run, as a handler of its client.
 pub(crate) struct User {
-    plan: Arc<Plan>,
-    index: usize,
+    pub(super) plan: Arc<Plan>,
+    pub(super) index: usize,
     is_registered: bool,
     is_logged_in: bool,
     has_reported: Option<Phase>,
     /// What was asked for on this connection and has no answer yet, or was done: friends, then the group.
-    meeting: Vec<Step>,
+    pub(super) meeting: Vec<Step>,
     random: Random,
     /// When the next message is due.
     next: Option<Instant>,
@@ -59,13 +57,6 @@ pub(crate) struct Outcome {
     pub(crate) delivered: Histogram,
     /// What was wrong with what came.
     pub(crate) faults: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
-    ToDo,
-    UnderWay,
-    Done,
 }
 
 #[derive(Clone, Copy)]
@@ -127,7 +118,12 @@ impl User {
     }
 
     /// Ends the run for what will not get better by itself, and else tries it again later.
-    fn fail_unless_temporary(&mut self, cx: &mut Context<'_, '_>, what: &str, error: &RequestError) {
+    pub(super) fn fail_unless_temporary(
+        &mut self,
+        cx: &mut Context<'_, '_>,
+        what: &str,
+        error: &RequestError,
+    ) {
         match error {
             RequestError::Lost => {}
             error if error.is_temporary() => self.retry_later(cx),
@@ -147,7 +143,7 @@ impl User {
     }
 
     /// Does what is next.
-    fn advance(&mut self, cx: &mut Context<'_, '_>) {
+    pub(super) fn advance(&mut self, cx: &mut Context<'_, '_>) {
         if !self.is_logged_in {
             return;
         }
@@ -163,96 +159,11 @@ impl User {
         }
     }
 
-    fn report_once(&mut self, phase: Phase, report: Report) {
+    pub(super) fn report_once(&mut self, phase: Phase, report: Report) {
         if self.has_reported < Some(phase) {
             self.has_reported = Some(phase);
             self.plan.report(report);
         }
-    }
-
-    fn meet(&mut self, cx: &mut Context<'_, '_>) {
-        let friends = self.plan.friends_of(self.index);
-        for step in 0..self.meeting.len() {
-            if self.meeting[step] != Step::ToDo {
-                continue;
-            }
-            match friends.get(step) {
-                Some(&friend) => self.befriend(cx, step, friend),
-                None => self.find_group(cx, step),
-            }
-        }
-        if self.meeting.iter().all(|step| *step == Step::Done) {
-            self.report_once(Phase::Meet, Report::Ready);
-        }
-    }
-
-    /// Applies, as the other one does too.
-    fn befriend(&mut self, cx: &mut Context<'_, '_>, step: usize, friend: usize) {
-        let Some(number) = self.plan.number(friend) else { return };
-        self.meeting[step] = Step::UnderWay;
-        cx.request(&ApplyFriend { user: number, text: String::new() }, move |user, cx, reply| {
-            let is_done = |error: &RequestError| error.code() == Some(ErrorCode::AlreadyFriends);
-            user.met(
-                cx,
-                step,
-                reply.map(drop).or_else(|error| if is_done(&error) { Ok(()) } else { Err(error) }),
-            );
-        });
-    }
-
-    fn met(&mut self, cx: &mut Context<'_, '_>, step: usize, result: Result<(), RequestError>) {
-        self.meeting[step] = if result.is_ok() { Step::Done } else { Step::ToDo };
-        match result {
-            Ok(()) => self.advance(cx),
-            Err(error) => self.fail_unless_temporary(cx, "meet the others", &error),
-        }
-    }
-
-    /// Joins the group, which its first member looks for or makes.
-    fn find_group(&mut self, cx: &mut Context<'_, '_>, step: usize) {
-        let Some(group) = self.plan.group_of(self.index) else { return };
-        if let Some(id) = self.plan.group(group) {
-            return self.join(cx, step, id);
-        }
-        if self.index != group {
-            return;
-        }
-        self.meeting[step] = Step::UnderWay;
-        let name = self.plan.group_name(group);
-        cx.request(&FindGroups { name: name.clone() }, move |user, cx, reply| match reply {
-            Ok(found) => match found.groups.iter().find(|found| found.name == name) {
-                Some(found) => {
-                    user.plan.set_group(group, found.group);
-                    user.plan.report(Report::GroupReady);
-                    user.join(cx, step, found.group);
-                }
-                None => user.make_group(cx, step, name),
-            },
-            Err(error) => user.met(cx, step, Err(error)),
-        });
-    }
-
-    fn make_group(&mut self, cx: &mut Context<'_, '_>, step: usize, name: String) {
-        let group = self.index;
-        cx.request(&CreateGroup { name }, move |user, cx, reply| {
-            let result = reply.map(|made| {
-                user.plan.set_group(group, made.group);
-                user.plan.report(Report::GroupReady);
-            });
-            user.met(cx, step, result);
-        });
-    }
-
-    fn join(&mut self, cx: &mut Context<'_, '_>, step: usize, group: GroupId) {
-        self.meeting[step] = Step::UnderWay;
-        cx.request(&JoinGroup { group }, move |user, cx, reply| {
-            let is_done = |error: &RequestError| error.code() == Some(ErrorCode::AlreadyAMember);
-            user.met(
-                cx,
-                step,
-                reply.map(drop).or_else(|error| if is_done(&error) { Ok(()) } else { Err(error) }),
-            );
-        });
     }
 
     /// Sends what is due, and sees to it that the rest is sent when it is.

@@ -16,6 +16,7 @@ use im::protocol::{ClientType, LogIn, Status};
 
 use crate::support::{self, Options};
 
+mod ask;
 mod command;
 mod execute;
 mod input;
