@@ -223,6 +223,7 @@ fn the_state_and_the_figures_tell_what_is_idle() {
         let to = Arc::clone(&seen);
         test.with_session(&peer, move |_, cx| {
             let counts = cx.stats().idle_counts;
+            let counts = (counts.both, counts.read, counts.write);
             to.lock().unwrap().push((cx.state(), counts));
         });
     };

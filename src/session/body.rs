@@ -10,7 +10,7 @@ use super::core::{Core, ENDED, nanos};
 use super::edits::{Edit, Names};
 use super::idle::{IdleKind, LastIo};
 use super::spare_buffers::SpareBuffers;
-use super::stats::{LoopTotals, Meter, Passed, SessionStats, Throughput};
+use super::stats::{IdleCounts, LoopTotals, Meter, Passed, SessionStats, Throughput};
 use super::{MessageFilter, SessionId};
 use crate::buffer::Buffer;
 use crate::codec::Codec;
@@ -96,7 +96,11 @@ impl<C: Codec> Body<C> {
             created: of_connection.created,
             last_read: of_connection.last_received,
             last_written: of_connection.last_sent,
-            idle_counts: (idle(IdleKind::Both), idle(IdleKind::Read), idle(IdleKind::Write)),
+            idle_counts: IdleCounts {
+                both: idle(IdleKind::Both),
+                read: idle(IdleKind::Read),
+                write: idle(IdleKind::Write),
+            },
             throughput: if core.has(ENDED) { Throughput::default() } else { throughput },
             pending_bytes: of_connection.bytes_pending + self.held_output(),
         }

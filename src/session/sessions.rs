@@ -12,7 +12,9 @@ use super::body::{Body, LoopShared};
 use super::chain::Chain;
 use super::core::{Core, ENDED, PACKETS};
 use super::edits::Names;
+use super::expiry;
 use super::live::{self, Live};
+use super::receiving;
 use super::spare_buffers::SpareBuffers;
 use super::stats::{LoopTotals, Passed};
 use super::view::{BYTES, DEADLINE, RESUME};
@@ -170,9 +172,9 @@ impl<S: Session> Handler for Sessions<S> {
     fn on_data(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>, input: &mut Buffer) {
         self.event(*slot, conn, |session, cx| {
             if cx.view.body.core.has(PACKETS) {
-                live::receive_packet(session, cx, input);
+                receiving::receive_packet(session, cx, input);
             } else {
-                live::receive(session, cx, input);
+                receiving::receive(session, cx, input);
             }
         });
     }
@@ -207,21 +209,21 @@ impl<S: Session> Handler for Sessions<S> {
 
     fn on_read_closed(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
         let mut rest = conn.take_unread();
-        self.event(*slot, conn, |session, cx| live::input_closed(session, cx, &mut rest));
+        self.event(*slot, conn, |session, cx| receiving::input_closed(session, cx, &mut rest));
     }
 
     fn on_timer(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>, token: u64) {
         self.event(*slot, conn, |session, cx| match token {
-            DEADLINE => live::expire(session, cx),
+            DEADLINE => expiry::expire(session, cx),
             RESUME => {
                 cx.view.resumed();
-                live::resume(session, cx);
+                receiving::resume(session, cx);
             }
             BYTES => {
                 cx.view.wake_bytes();
-                live::resume(session, cx);
+                receiving::resume(session, cx);
             }
-            key => live::timer(session, cx, key),
+            key => expiry::timer(session, cx, key),
         });
     }
 

@@ -26,10 +26,22 @@ pub struct SessionStats {
     pub last_read: Instant,
     /// When the kernel last took output; `created` if it took none.
     pub last_written: Instant,
-    /// How often the session was told since then that nothing happens: neither, nothing received, nothing sent.
-    pub idle_counts: (u32, u32, u32),
+    /// How often the session was told since then that nothing happens.
+    pub idle_counts: IdleCounts,
     /// Averages over the [throughput interval](super::SessionConfig::throughput_interval); zeros once the session has ended.
     pub throughput: Throughput,
+}
+
+/// How often a session was told that it is idle since something last happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct IdleCounts {
+    /// Neither received nor sent.
+    pub both: u32,
+    /// Nothing received.
+    pub read: u32,
+    /// Nothing sent.
+    pub write: u32,
 }
 
 /// How much passes in a second.

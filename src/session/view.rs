@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use super::attributes::Attributes;
 use super::body::Body;
 use super::core::{
-    ABORTING, CLOSING, CONNECTION_TOLD, EDITED, END_PENDING, ENDED, FIN_TOLD, HELD, NEVER, PACKETS, PAUSED,
-    REARM, SHUT_DOWN, SessionTimer, UNAUTHENTICATED, nanos,
+    ABORTING, CLOSING, CONNECTION_TOLD, END_PENDING, ENDED, HELD, NEVER, PAUSED, REARM, SHUT_DOWN,
+    SessionTimer, UNAUTHENTICATED, nanos,
 };
 use super::edits::{ByteFilterEdits, FilterEdits};
 use super::idle::{IdleKind, LastIo};
-use super::{SessionConfig, SessionId, SessionState, SessionStats, WriteError, WriteId};
+use super::{SessionConfig, SessionId, SessionState, SessionStats};
 use crate::buffer::Buffer;
-use crate::codec::{Codec, EncodeError};
-use crate::connection::{CloseReason, ConnectionConfig, SendError, TcpConnection};
+use crate::codec::Codec;
+use crate::connection::{CloseReason, ConnectionConfig, TcpConnection};
 use crate::reactor::{LoopContext, TimerId};
 use crate::socket::{Address, PeerCredentials, Socket, TcpInfo};
 
@@ -25,9 +25,6 @@ pub(super) const DEADLINE: u64 = u64::MAX;
 pub(super) const RESUME: u64 = u64::MAX - 1;
 /// A timer of byte filters.
 pub(super) const BYTES: u64 = u64::MAX - 2;
-
-/// Staged output of so many bytes is handed to the connection before the callback returns.
-const FLUSH_AT: usize = 16 * 1024;
 
 /// A session as its own callbacks and its filters see it.
 ///
@@ -351,111 +348,6 @@ impl<'a, C: Codec> SessionView<'a, C> {
         LastIo { read: read.max(self.body.core.last_delivered), write }
     }
 
-    /// Encodes a message behind those that are staged.
-    #[inline]
-    pub(super) fn encode(&mut self, message: C::Out<'_>) -> Result<WriteId, WriteError> {
-        let body = &mut *self.body;
-        if let Err(error) = body.codec.encode(message, &mut body.staging) {
-            return Err(self.not_encoded(error));
-        }
-        self.accept_staged()
-    }
-
-    #[cold]
-    fn not_encoded(&mut self, error: EncodeError) -> WriteError {
-        let Body { core, staging, .. } = &mut *self.body;
-        // A codec ought to leave nothing; if it does, the peer would take it for the beginning of the next message.
-        staging.unwrite(staging.readable().saturating_sub(core.staged));
-        error.into()
-    }
-
-    /// Takes bytes for a message that someone has encoded.
-    pub(super) fn send_encoded(&mut self, encoded: &bytes::Bytes) -> Result<WriteId, WriteError> {
-        if self.body.bytes.is_some() || encoded.len() < FLUSH_AT || self.body.core.has(PACKETS) {
-            self.body.staging.append(encoded);
-            return self.accept_staged();
-        }
-        self.hand_over();
-        let core = &mut self.body.core;
-        if encoded.len() > core.room || core.writes.pending() >= core.config.pending_writes {
-            return Err(self.overflow());
-        }
-        let id = core.writes.accept(core.base + encoded.len() as u64);
-        let _ = self.conn.send(encoded);
-        self.measure_room();
-        Ok(id)
-    }
-
-    #[inline]
-    fn accept_staged(&mut self) -> Result<WriteId, WriteError> {
-        let Body { core, staging, .. } = &mut *self.body;
-        let staged = staging.readable();
-        if staged > core.room || core.writes.pending() >= core.config.pending_writes {
-            staging.unwrite(staged - core.staged);
-            return Err(self.overflow());
-        }
-        if core.has(PACKETS) {
-            return self.send_packet();
-        }
-        let id = core.writes.accept(core.base + staged as u64);
-        core.staged = staged;
-        if staged >= FLUSH_AT {
-            self.hand_over();
-        }
-        Ok(id)
-    }
-
-    /// Sends what is staged as one packet.
-    #[inline(never)]
-    fn send_packet(&mut self) -> Result<WriteId, WriteError> {
-        let end = self.body.core.base + self.body.staging.readable() as u64;
-        if self.body.bytes.is_none() {
-            match self.conn.send(&mut self.body.staging) {
-                Ok(()) => {}
-                Err(SendError::TooLarge) => return Err(WriteError::TooLarge),
-                Err(_) => return Err(WriteError::Closed),
-            }
-        }
-        let id = self.body.core.writes.accept(end);
-        self.hand_over();
-        self.measure_room();
-        Ok(id)
-    }
-
-    #[cold]
-    fn overflow(&mut self) -> WriteError {
-        self.body.shared.totals.refused_writes.add(1);
-        self.body.core.note_reason(CloseReason::SlowConsumer);
-        self.abort();
-        WriteError::Full
-    }
-
-    /// Hands what is staged to the connection.
-    pub(super) fn hand_over(&mut self) {
-        if !self.body.staging.is_empty() {
-            self.hand_over_last();
-            self.measure_room();
-        }
-    }
-
-    /// Hands what is staged to the connection when nothing more will be staged in this event.
-    #[inline]
-    pub(super) fn hand_over_last(&mut self) {
-        if self.body.staging.is_empty() {
-            return;
-        }
-        if self.body.core.has(EDITED) {
-            self.apply_byte_edits();
-        }
-        if self.body.bytes.is_some() {
-            self.hand_over_filtered();
-        } else {
-            // An error is the connection's end, which tells what was not written.
-            let _ = self.conn.send(&mut self.body.staging);
-            self.body.core.staged = 0;
-        }
-    }
-
     /// Takes what was held back of the input's end, or of a packet.
     pub(super) fn take_rest(&mut self) -> Buffer {
         match &mut self.body.core.seldom {
@@ -503,45 +395,6 @@ impl<'a, C: Codec> SessionView<'a, C> {
             }
             self.conn.resume_reading();
         }
-    }
-
-    /// Notes how much may be staged, and where in the stream it will lie.
-    #[inline]
-    pub(super) fn measure_room(&mut self) {
-        let output = self.conn.output();
-        let body = &mut *self.body;
-        let core = &mut body.core;
-        match &mut body.bytes {
-            None => {
-                core.base = output.written + output.pending as u64;
-                core.room = output.hard_cap.saturating_sub(output.pending);
-                core.writes.settle(output.written);
-            }
-            Some(bytes) => {
-                core.base = bytes.given();
-                core.room = output.hard_cap.saturating_sub(output.pending + bytes.held_output());
-                core.writes.settle(bytes.written(output.written));
-            }
-        }
-    }
-
-    /// Does to the connection what was asked for, closes it, aborts it, or shuts it down, unless byte filters have to be waited for.
-    pub(super) fn tell_connection(&mut self) {
-        self.conn.refuse_sends();
-        if self.body.core.has(ABORTING) {
-            let reason = self.body.core.take_reason().unwrap_or(CloseReason::Local);
-            self.body.staging.retrieve_all();
-            self.conn.end(reason);
-        } else if !self.finish_bytes() {
-            return;
-        } else if self.body.core.has(CLOSING) {
-            let reason = self.body.core.take_reason();
-            self.conn.close_with(reason);
-        } else {
-            self.body.core.set(FIN_TOLD, true);
-            return self.conn.shutdown();
-        }
-        self.body.core.set(CONNECTION_TOLD | FIN_TOLD, true);
     }
 }
 
