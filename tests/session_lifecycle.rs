@@ -11,7 +11,7 @@ mod byte_filters;
 #[path = "support/probe.rs"]
 mod probe;
 
-use byte_filters::{Hex, hex};
+use byte_filters::{Hex, Slow, hex};
 use probe::{Then, Told, lines, on_message, probes};
 
 #[test]
@@ -291,4 +291,24 @@ fn shutting_down_a_session_that_is_closing_or_being_aborted_changes_nothing() {
             assert_eq!(log.lines(), ["open", "close: closed by this side"]);
         }
     }
+}
+
+#[test]
+fn a_session_whose_end_waits_for_byte_filters_is_told_of_no_timers() {
+    let service = lines().byte_filter("slow", Slow::default);
+    let act = on_message(|text, cx| {
+        cx.write(text).unwrap();
+        cx.set_timer(Duration::from_millis(500), 1);
+        cx.close();
+    });
+    let (mut test, log) = probes(service, act);
+    let peer = test.connect();
+    peer.send("on\n");
+    test.advance(Duration::from_millis(3900));
+    assert_eq!(peer.receive(), b"on");
+    assert_eq!(log.lines(), ["open", "message on"]);
+    test.advance(Duration::from_secs(2));
+    assert_eq!(peer.receive(), b"\n");
+    assert!(peer.is_read_closed());
+    assert_eq!(log.count(|told| matches!(told, Told::Timer(_))), 0);
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Limits and deadlines of a session; an idle time of zero is none. A [service](super::SessionService) copies its own to each session, whose can then be
-/// changed alone while it runs: [`SessionView::configure`](super::SessionView::configure).
+/// Limits and deadlines of a session; an idle time of zero is none. A [service](super::SessionService) copies its own to each
+/// session, whose can then be changed alone while it runs: [`SessionView::configure`](super::SessionView::configure).
 ///
 /// What concerns bytes rather than messages is the connection's: see [`ConnectionConfig`](crate::ConnectionConfig), whose
 /// `write_stall` (30 s), `read_budget` and `hard_cap` count for sessions as well.

@@ -52,6 +52,10 @@ fn timed_out(what: &'static str) -> CloseReason {
 /// A timer of the session's or of a filter's is due.
 pub(super) fn timer<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, key: u64) {
     let Some(timer) = cx.view.body.core.seldom().timers.try_remove(key as usize) else { return };
+    if cx.view.body.core.has(CLOSING | ABORTING) {
+        // It waits for byte filters; otherwise its connection would have no timers any more.
+        return;
+    }
     if timer.owner == 0 {
         return session.on_timer(cx, timer.token);
     }

@@ -137,6 +137,18 @@ fn passwords_can_not_be_guessed_by_trying() {
 }
 
 #[test]
+fn passwords_take_the_memory_of_one_hash_for_each_thread() {
+    const HASH: u64 = 19_456;
+    let server = Server::with_options(&["--password-memory", &HASH.to_string(), "--password-threads", "1"]);
+    server.register("ann");
+    for _ in 0..30 {
+        server.log_in("ann", Device::Pc);
+    }
+    let most = server.program().memory_kib("VmHWM");
+    assert!(most < 2 * HASH + 32 * 1024, "{most} KiB");
+}
+
+#[test]
 fn names_and_passwords_have_to_be_fit() {
     let server = Server::start();
     server.register("ann");

@@ -31,9 +31,9 @@ use crate::session::{FilterContext, Idle, MessageFilter, SessionId, Verdict};
 /// ```
 ///
 /// ```text
-/// INFO my_server::sessions: session 0.3.1: opened by 192.0.2.1:49152
-/// INFO my_server::sessions: session 0.3.1: received #1, 5 bytes
-/// INFO my_server::sessions: session 0.3.1: writes #1, 7 bytes
+/// INFO my_server::sessions: session 2-1: opened by 192.0.2.1:49152
+/// INFO my_server::sessions: session 2-1: received #1, 5 bytes
+/// INFO my_server::sessions: session 2-1: writes #1, 7 bytes
 /// ```
 ///
 /// What is written is logged when it passes the filter, and may still be refused on its way from there.

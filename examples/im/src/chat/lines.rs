@@ -18,8 +18,17 @@ pub(crate) fn print(line: impl Display) -> io::Result<()> {
 
 /// A text on one line, whatever is in it.
 pub(crate) fn quoted(text: &str) -> String {
-    // Its only control characters are escaped ones: a terminal takes none for a command.
-    serde_json::to_string(text).unwrap_or_default().replace('\u{7f}', "\\u007f")
+    // Its only control characters are escaped ones: a terminal takes none for a command, of which some are 0x80 to 0x9f.
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let mut quoted = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_control() {
+            quoted.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
 }
 
 pub(crate) fn conversation(conversation: Conversation) -> String {
@@ -90,11 +99,11 @@ mod tests {
             client: ClientType::Web,
             client_id: "c 1".to_owned(),
             time: 1000,
-            text: "two\nlines \"\u{1b}[2J\u{7f}".to_owned(),
+            text: "two\nlines \"\u{1b}[2J\u{7f}\u{9b}2J".to_owned(),
         };
         assert_eq!(
             message("message", &sent, "ann"),
-            r#"message in=group:5 number=2 from=17 name=ann client=web position=9 time=1000 id="c 1" text="two\nlines \"\u001b[2J\u007f""#
+            r#"message in=group:5 number=2 from=17 name=ann client=web position=9 time=1000 id="c 1" text="two\nlines \"\u001b[2J\u007f\u009b2J""#
         );
     }
 

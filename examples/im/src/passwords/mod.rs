@@ -7,17 +7,18 @@ use std::io;
 use std::sync::Mutex;
 use std::thread::{Builder, JoinHandle};
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::Params;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::protocol::{ErrorCode, Failure};
 
 mod attempts;
+mod hasher;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use attempts::{Attempt, Attempts};
+use hasher::Hasher;
 
 /// How many passwords may wait for a thread: some ten seconds of work, which is what a client waits for.
 const QUEUE: usize = 256;
@@ -39,17 +40,16 @@ enum Job {
 type Done<T> = Box<dyn FnOnce(Result<T, Failure>) + Send>;
 
 impl Passwords {
-    /// Starts the threads; each hash takes so many KiB of memory, at least 8.
+    /// Starts the threads; each hash takes so many KiB of memory, at least 8, which each thread keeps.
     pub(crate) fn start(threads: usize, memory: u32) -> io::Result<Self> {
         let params = Params::new(memory, PASSES, 1, None).map_err(io::Error::other)?;
-        let hasher = Argon2::new(Algorithm::Argon2id, Version::default(), params);
-        let nobody = hash(&hasher, "nobody's").map_err(|failure| io::Error::other(failure.text))?;
+        let nobody = Hasher::new(params.clone()).hash("nobody's").map_err(io::Error::other)?;
         let (jobs, queue) = crossbeam_channel::bounded(QUEUE);
         let mut started = Vec::new();
         for number in 0..threads.max(1) {
-            let (queue, hasher, nobody) = (queue.clone(), hasher.clone(), nobody.clone());
+            let (queue, params, nobody) = (queue.clone(), params.clone(), nobody.clone());
             let thread = Builder::new().name(format!("passwords-{number}"));
-            started.push(thread.spawn(move || work(&queue, &hasher, &nobody))?);
+            started.push(thread.spawn(move || work(&queue, Hasher::new(params), &nobody))?);
         }
         Ok(Self { jobs, threads: Mutex::new(started) })
     }
@@ -103,28 +103,20 @@ impl std::fmt::Debug for Passwords {
     }
 }
 
-fn work(queue: &Receiver<Job>, hasher: &Argon2<'_>, nobody: &str) {
+fn work(queue: &Receiver<Job>, mut hasher: Hasher, nobody: &str) {
     while let Ok(job) = queue.recv() {
         match job {
-            Job::Hash { password, done } => done(hash(hasher, &password)),
-            Job::Check { password, hash: Some(hash), done } => done(Ok(is_right(hasher, &password, &hash))),
+            Job::Hash { password, done } => done(hasher.hash(&password).map_err(|error| {
+                log::error!("a password can't be hashed: {error}");
+                let text = "the server can't hash passwords now: try again later";
+                Failure::new(ErrorCode::StorageFailed, text)
+            })),
+            Job::Check { password, hash: Some(hash), done } => done(Ok(hasher.is_right(&password, &hash))),
             Job::Check { password, hash: None, done } => {
-                is_right(hasher, &password, nobody);
+                hasher.is_right(&password, nobody);
                 done(Ok(false));
             }
             Job::Close => break,
         }
     }
-}
-
-fn hash(hasher: &Argon2<'_>, password: &str) -> Result<String, Failure> {
-    hasher.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| {
-        log::error!("a password can't be hashed: {error}");
-        Failure::new(ErrorCode::StorageFailed, "the server can't hash passwords now: try again later")
-    })
-}
-
-/// The hash says with which memory and how many passes it was made.
-fn is_right(hasher: &Argon2<'_>, password: &str, hash: &str) -> bool {
-    hasher.verify_password(password.as_bytes(), hash).is_ok()
 }

@@ -65,10 +65,18 @@ pub struct Failure {
     pub text: String,
 }
 
+/// The longest text of a failure in bytes: texts quote what a client has sent, and have to fit into a frame, escaped.
+const MAX_TEXT: usize = 512;
+
 impl Failure {
-    /// A failure of a kind, with a text for people.
+    /// A failure of a kind, with a text for people, which is cut off if it is longer than 512 bytes.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        let mut text = text.into();
+        if text.len() > MAX_TEXT {
+            text.truncate((0..=MAX_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0));
+            text.push_str("...");
+        }
+        Self { code, text }
     }
 }
 

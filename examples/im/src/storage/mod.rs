@@ -5,8 +5,9 @@
 //! behind the commit, in the order of the operations. Another thread reads, so that pages of history don't hold up writes. Both
 //! queues are bounded; what finds one full is refused as busy.
 
-use std::fs::{self, File};
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -65,9 +66,15 @@ impl Storage {
     /// Opens the database of a directory; makes both if they aren't there.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let name = directory.display();
-        fs::create_dir_all(directory).map_err(|error| explain(error, format_args!("can't create {name}")))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| explain(error, format_args!("can't create {name}")))?;
         let lock = lock(directory)?;
         let path = directory.join("im.db");
+        // Made here, since SQLite would let others read it; its other files get the permissions of this one.
+        private_file(&path)?;
         let open = |query_only| {
             connect(&path, query_only)
                 .map_err(|error| io::Error::other(format!("can't open {}: {error}", path.display())))
@@ -164,16 +171,22 @@ fn connect(path: &Path, query_only: bool) -> rusqlite::Result<Connection> {
 fn lock(directory: &Path) -> io::Result<File> {
     use rustix::fs::{FlockOperation, flock};
     let path = directory.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|error| explain(error, format_args!("can't open {}", path.display())))?;
+    let file = private_file(&path)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
         explain(error.into(), format_args!("can't lock {}: does another server use it?", path.display()))
     })?;
     Ok(file)
+}
+
+/// Opens a file, which is made for this user alone if it isn't there.
+fn private_file(path: &Path) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| explain(error, format_args!("can't open {}", path.display())))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

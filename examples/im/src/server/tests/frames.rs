@@ -5,8 +5,8 @@ use campana::codec::Codec;
 
 use super::{TestServer, log_in, log_in_request, message};
 use crate::protocol::{
-    ClientType, Command, Conversation, ErrorCode, FrameCodec, Friends, Heartbeat, LogIn, Outgoing, Send,
-    UserId,
+    Acknowledge, ClientType, Command, Conversation, ErrorCode, FrameCodec, Friends, Heartbeat, LogIn,
+    Outgoing, Send, UserId,
 };
 
 fn encoded(message: Outgoing<'_>) -> Vec<u8> {
@@ -139,4 +139,18 @@ fn what_was_sent_before_the_client_closed_its_side_is_answered() {
     guest.send(&log_in_request("ann", ClientType::Web));
     guest.shut_down_writing();
     guest.answer::<LogIn>(1).unwrap();
+}
+
+#[test]
+fn a_long_value_that_is_not_allowed_is_refused_as_a_short_one_is() {
+    let server = TestServer::start();
+    server.register("ann");
+    let mut client = server.log_in("ann", ClientType::Pc);
+    // Longer than a frame may be once it is quoted.
+    let body = format!("{{\"position\":\"{}\"}}", "\u{7f}".repeat(500_000));
+    client.send_bytes(&encoded(Outgoing::encoded(Command::Acknowledge, 1000, body.as_bytes())));
+    let heartbeat = client.send(&Heartbeat {});
+    client.answer::<Heartbeat>(heartbeat).unwrap();
+    let answer = client.answer_if_any::<Acknowledge>(1000);
+    assert_eq!(answer.map(|answer| answer.unwrap_err().code), Some(ErrorCode::BadRequest));
 }

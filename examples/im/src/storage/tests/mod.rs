@@ -10,6 +10,7 @@ mod delivery;
 mod friends;
 mod groups;
 mod messages;
+mod permissions;
 mod schemas;
 mod threads;
 mod users;

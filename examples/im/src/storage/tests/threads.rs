@@ -9,10 +9,10 @@ use crate::storage::{Storage, Store, StoreError};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A directory that goes when the test ends.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("im-storage-{}-{number}", std::process::id()));
@@ -45,7 +45,7 @@ fn read<T: Send + 'static>(
     result.recv_timeout(DEADLINE).unwrap()
 }
 
-fn create(storage: &Storage, name: &'static str) -> Result<(), Failure> {
+pub(super) fn create(storage: &Storage, name: &'static str) -> Result<(), Failure> {
     write(storage, move |store| store.create_user(name, "hash", "").map(drop))
 }
 
