@@ -186,6 +186,25 @@ fn what_a_shaper_holds_back_counts_for_the_water_marks() {
 }
 
 #[test]
+fn a_filter_that_comes_while_much_output_waits_leaves_the_crossings_of_the_water_marks_in_turn() {
+    let (test, log) = sessions_that(|_, _| {}, |service| service);
+    let mut test = test.configure(|config| (config.high_water, config.low_water) = (500, 200));
+    let peer = test.connect();
+    for _ in 0..2 {
+        peer.set_window(0);
+        test.with_session(&peer, |_, cx| drop(cx.write(&"x".repeat(1000))));
+        test.run_until_idle();
+        assert_eq!(log.take(), ["high"]);
+        test.with_session(&peer, |_, cx| {
+            let _ = cx.byte_filters().add_last("same", Box::new(Xor(0)));
+        });
+        peer.set_window(usize::MAX);
+        test.run_until_idle();
+        assert!(log.take().starts_with(&["low".to_owned()]));
+    }
+}
+
+#[test]
 fn closing_delivers_what_a_shaper_holds_back_before() {
     for seed in 0..100 {
         let (test, log) = sessions_that(

@@ -66,8 +66,6 @@ pub(super) struct Ending {
 #[derive(Default)]
 pub(super) struct Water {
     pub(super) is_high: bool,
-    /// The connection has said so of its own.
-    pub(super) is_high_below: bool,
     /// The session has not been told of the last crossing.
     pub(super) is_news: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SessionView;
 use super::body::Body;
 use super::byte_chain::ByteChain;
-use super::core::{CLOSING, CONNECTION_TOLD, FIN_TOLD, HELD, PAUSED, nanos};
+use super::core::{ABOVE_HIGH, CLOSING, CONNECTION_TOLD, FIN_TOLD, HELD, PAUSED, nanos};
 use super::view::{BYTES, RESUME};
 use crate::buffer::Buffer;
 use crate::codec::Codec;
@@ -22,7 +22,12 @@ impl<C: Codec> SessionView<'_, C> {
         let (now, output) = (self.conn.now(), self.conn.output());
         let Body { bytes, core, shared, .. } = &mut *self.body;
         let position = output.written + output.pending as u64;
-        let bytes = bytes.get_or_insert_with(|| Box::new(ByteChain::new(core.id, shared.clone(), position)));
+        let bytes = bytes.get_or_insert_with(|| {
+            let mut bytes = Box::new(ByteChain::new(core.id, shared.clone(), position));
+            // The session has been told of it already.
+            bytes.water.is_high = core.has(ABOVE_HIGH);
+            bytes
+        });
         bytes.apply(edits, now);
         self.after_bytes();
     }
@@ -216,8 +221,10 @@ impl<C: Codec> SessionView<'_, C> {
     /// The connection's own output has crossed a mark. Answers whether the byte filters' counts with it, so that this need not be
     /// a crossing.
     pub(super) fn kernel_crossed(&mut self, is_high: bool) -> bool {
-        let Some(bytes) = &mut self.body.bytes else { return false };
-        bytes.water.is_high_below = is_high;
+        self.body.core.set(ABOVE_HIGH, is_high);
+        if self.body.bytes.is_none() {
+            return false;
+        }
         self.check_water();
         true
     }
@@ -226,14 +233,12 @@ impl<C: Codec> SessionView<'_, C> {
     fn check_water(&mut self) {
         let (config, pending) = (self.conn.config(), self.conn.pending_output());
         let (high, low) = (config.high_water, config.low_water);
+        let is_high_below = self.body.core.has(ABOVE_HIGH);
         let Some(bytes) = &mut self.body.bytes else { return };
         let held = bytes.held_output();
         let water = &mut bytes.water;
-        let is_high = if water.is_high {
-            held + pending > low && (held > 0 || water.is_high_below)
-        } else {
-            held + pending > high && (held > 0 || water.is_high_below)
-        };
+        let mark = if water.is_high { low } else { high };
+        let is_high = held + pending > mark && (held > 0 || is_high_below);
         if is_high != water.is_high {
             water.is_high = is_high;
             // Two crossings of which nobody was told are none.

@@ -46,6 +46,8 @@ pub(super) const ENDED: u16 = 1 << 12;
 pub(super) const PACKETS: u16 = 1 << 13;
 /// The connection has been told to shut down.
 pub(super) const FIN_TOLD: u16 = 1 << 14;
+/// The connection has said that its output is above the high-water mark.
+pub(super) const ABOVE_HIGH: u16 = 1 << 15;
 
 /// No such moment.
 pub(super) const NEVER: u64 = u64::MAX;

@@ -12,8 +12,9 @@ use campana::codec::{LengthPrefixed, Text};
 use campana::session::{SessionService, SessionState, Sessions};
 use campana::testing::{Peer, TestLoop};
 
-pub(crate) use case::Case;
-use case::{PeerAct, Step};
+use case::PeerAct;
+#[allow(unused_imports, reason = "fuzzing decodes whole cases")]
+pub(crate) use case::{Case, Step};
 use ledger::{Content, Ledger, MOST};
 use subject::{Gauge, Subject};
 
