@@ -369,7 +369,7 @@ impl Unusual {
 
     fn pass(&mut self, cx: &mut FilterContext<'_, Lines>) -> Verdict {
         self.messages += 1;
-        if self.messages % 3 != 0 {
+        if !self.messages.is_multiple_of(3) {
             return Verdict::Pass;
         }
         match self.kind {
