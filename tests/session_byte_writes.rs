@@ -186,6 +186,23 @@ fn what_a_shaper_holds_back_counts_for_the_water_marks() {
 }
 
 #[test]
+fn what_goes_through_filters_when_the_connection_has_failed_is_not_called_written() {
+    let (mut test, log) = sessions_that(|_, _| {}, |service| service);
+    let peer = test.connect();
+    peer.fail_next_write(std::io::ErrorKind::BrokenPipe);
+    test.with_session(&peer, |_, cx| {
+        let _ = cx.write("lost");
+        cx.flush();
+        let _ = cx.byte_filters().add_last("one", Box::new(Xor(0)));
+        let _ = cx.write("lost as well");
+        let _ = cx.byte_filters().add_last("other", Box::new(Xor(0)));
+    });
+    test.run_until_idle();
+    let told = log.take();
+    assert!(told.len() == 1 && told[0].ends_with("unwritten from 1"), "{told:?}");
+}
+
+#[test]
 fn a_filter_that_comes_while_much_output_waits_leaves_the_crossings_of_the_water_marks_in_turn() {
     let (test, log) = sessions_that(|_, _| {}, |service| service);
     let mut test = test.configure(|config| (config.high_water, config.low_water) = (500, 200));

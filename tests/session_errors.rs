@@ -11,9 +11,12 @@ use campana::session::{
 };
 use campana::testing::TestLoop;
 
+#[path = "support/byte_filters.rs"]
+mod byte_filters;
 #[path = "support/probe.rs"]
 mod probe;
 
+use byte_filters::Hex;
 use probe::{Then, Told, lines, on_message, probes};
 
 /// Panics when it is told to, and takes errors as the test says.
@@ -533,4 +536,67 @@ fn json_nested_ten_thousand_deep_is_an_error_of_its_message_alone() {
     assert_eq!(answers.len(), 2, "{answers:?}");
     assert!(answers[0].contains("nested deeper than 64 levels"), "{answers:?}");
     assert_eq!(answers[1], "[1]");
+}
+
+#[test]
+fn what_a_session_had_written_before_it_aborted_and_panicked_is_sent_by_no_other() {
+    let (test, _log) = probes(
+        lines(),
+        on_message(|text, cx| {
+            cx.write(text).unwrap();
+            if text == "secret" {
+                cx.abort();
+                panic!("asked to");
+            }
+        }),
+    );
+    let mut test = test.allow_panics();
+    let (one, other) = (test.connect(), test.connect());
+    one.send("secret\n");
+    test.run_until_idle();
+    other.send("hello\n");
+    test.run_until_idle();
+    assert_eq!(other.receive(), b"hello\n");
+    assert_eq!(one.receive(), b"");
+}
+
+#[test]
+fn a_byte_filters_failure_ends_the_session_even_if_on_error_panics_and_would_go_on() {
+    let (test, log) = probes(lines().byte_filter("hex", || Hex), |told, _| match told {
+        Told::Error(text) if text.starts_with("filter hex") => panic!("asked to"),
+        Told::Error(_) => Then::Error(ErrorAction::Continue),
+        _ => Then::Usual,
+    });
+    let mut test = test.allow_panics();
+    let peer = test.connect();
+    peer.send("no hexadecimal digits");
+    test.run_until_idle();
+    assert!(peer.is_read_closed());
+    peer.close();
+    test.run_until_idle();
+    assert_eq!(
+        log.lines(),
+        [
+            "open",
+            "error: filter hex: no hexadecimal digit",
+            "error: a callback panicked: asked to",
+            "close: a callback panicked",
+        ]
+    );
+}
+
+#[test]
+fn what_lies_behind_an_error_at_which_on_error_panics_is_delivered_without_more_input() {
+    let (test, log) = probes(lines(), |told, _| match told {
+        Told::Error(text) if text.contains("UTF-8") => panic!("asked to"),
+        Told::Error(_) => Then::Error(ErrorAction::Continue),
+        _ => Then::Usual,
+    });
+    let mut test = test.allow_panics();
+    let peer = test.connect();
+    peer.send(b"\xff\none\n\xff\ntwo\n");
+    test.run_until_idle();
+    let told = log.take();
+    let messages: Vec<_> = told.iter().filter(|told| matches!(told, Told::Message(_))).collect();
+    assert_eq!(messages, [&Told::Message("one".into()), &Told::Message("two".into())], "{told:?}");
 }

@@ -37,6 +37,8 @@ pub(super) struct ByteChain {
     given: u64,
     /// How much of the codec's output has come as far as `wire`, if that is news.
     arrived: Option<u64>,
+    /// Something that was in `wire` has not become output of the connection.
+    wire_lost: bool,
     /// Where in the connection's output the codec's is.
     marks: Marks,
     /// How much of the codec's output has been written, as far as that is known.
@@ -47,6 +49,8 @@ pub(super) struct ByteChain {
     failed_input: Option<Failed>,
     /// What has failed, until the session is told.
     pub(super) failure: Option<Failed>,
+    /// The session was told that something has failed.
+    failure_told: bool,
     pub(super) ending: Ending,
     pub(super) water: Water,
     /// The timer for filters that want to be called again.
@@ -87,12 +91,14 @@ impl ByteChain {
             reply: Buffer::new(),
             given: position,
             arrived: None,
+            wire_lost: false,
             marks,
             written: 0,
             input_ended: false,
             is_finishing: false,
             failed_input: None,
             failure: None,
+            failure_told: false,
             ending: Ending::default(),
             water: Water::default(),
             timer: None,
@@ -109,8 +115,15 @@ impl ByteChain {
         self.failure.is_some() || self.water.is_news
     }
 
-    pub(super) fn has_panicked(&self) -> bool {
-        self.stages.iter().any(Stage::has_panicked)
+    /// Whether the place in the stream is lost, for all that the session knows.
+    pub(super) fn has_lost_place(&self) -> bool {
+        self.failure_told || self.stages.iter().any(Stage::has_panicked)
+    }
+
+    /// What has failed, to be told to the session.
+    pub(super) fn take_failure(&mut self) -> Option<Failed> {
+        self.failure_told |= self.failure.is_some();
+        self.failure.take()
     }
 
     pub(super) fn is_finishing(&self) -> bool {
@@ -188,9 +201,16 @@ impl ByteChain {
 
     /// What was in `wire` has been given to the connection, whose output ends at `position` by it.
     pub(super) fn passed_to_wire(&mut self, position: u64) {
-        if let Some(plain) = self.arrived.take() {
+        if let Some(plain) = self.arrived.take()
+            && !self.wire_lost
+        {
             self.marks.push(position, plain);
         }
+    }
+
+    /// The connection has refused what was in `wire`: nothing of it is ever written, nor anything behind it.
+    pub(super) fn lose_wire(&mut self) {
+        self.wire_lost = true;
     }
 
     /// Lets each filter put its last bytes behind what it has sent, from the tail on. Answers whether all is out.

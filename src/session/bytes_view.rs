@@ -45,6 +45,9 @@ impl<C: Codec> SessionView<'_, C> {
     fn after_bytes(&mut self) {
         let Some(bytes) = &mut self.body.bytes else { return };
         let sent = if bytes.wire.is_empty() { Ok(()) } else { self.conn.send(&mut bytes.wire) };
+        if sent.is_err() {
+            bytes.lose_wire();
+        }
         match sent {
             Ok(()) => {
                 let output = self.conn.output();

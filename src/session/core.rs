@@ -91,8 +91,10 @@ pub(super) struct Seldom {
     pub(super) silence: Option<u64>,
     /// Who has stopped delivery: the session, as zero, and filters.
     pub(super) paused_by: Vec<u32>,
-    /// How many messages had come in when a panic was last passed over.
+    /// How many messages, and what is none, had come in when a panic was last passed over.
     pub(super) passed_over: u64,
+    /// How often what came in was no message.
+    pub(super) decode_errors: u64,
     /// What was left of the input when the peer's end came, or of a packet, and delivery was stopped.
     pub(super) rest: Buffer,
     /// Why the session is closing, if this side has a reason.

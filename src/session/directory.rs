@@ -58,7 +58,7 @@ pub(super) trait BoundKey: Any {
 
 impl<K: SessionKey> BoundKey for K {
     fn unbind(&self, directory: &Directory, id: SessionId) {
-        directory.write().leave(self, id);
+        directory.leave(self, id);
     }
 }
 
@@ -110,15 +110,19 @@ impl Directory {
 
     /// Gives a session a key and takes it from all others, at once. Answers who had it.
     pub(super) fn claim<K: SessionKey>(&self, key: &K, id: SessionId) -> Vec<SessionId> {
-        let mut index = self.write();
-        let before = index.by_key_mut::<K>().remove(key);
-        index.join(key, id);
-        before.map_or(Vec::new(), |members| members.ids().filter(|&other| other != id).collect())
+        let before = {
+            let mut index = self.write();
+            let before = index.by_key_mut::<K>().remove_entry(key);
+            index.join(key, id);
+            before
+        };
+        before.map_or(Vec::new(), |(_, members)| members.ids().filter(|&other| other != id).collect())
     }
 
     /// Takes a key from a session.
     pub(super) fn leave<K: SessionKey>(&self, key: &K, id: SessionId) {
-        self.write().leave(key, id);
+        // The key that is dropped is a user's, and may well look here for something when it is.
+        let _gone = self.write().leave(key, id);
     }
 
     pub(super) fn has<K: SessionKey>(&self, key: &K, id: SessionId) -> bool {
@@ -151,13 +155,17 @@ impl Index {
     }
 
     fn join<K: SessionKey>(&mut self, key: &K, id: SessionId) -> bool {
-        self.by_key_mut::<K>().entry(key.clone()).or_default().add(id)
+        let by_key = self.by_key_mut::<K>();
+        if let Some(members) = by_key.get_mut(key) {
+            return members.add(id);
+        }
+        by_key.entry(key.clone()).or_default().add(id)
     }
 
-    fn leave<K: SessionKey>(&mut self, key: &K, id: SessionId) {
+    /// Gives what is left of the key if nobody has it any more.
+    fn leave<K: SessionKey>(&mut self, key: &K, id: SessionId) -> Option<(K, Members)> {
         let by_key = self.by_key_mut::<K>();
-        if by_key.get_mut(key).is_some_and(|members| members.remove(id)) {
-            by_key.remove(key);
-        }
+        let is_last = by_key.get_mut(key).is_some_and(|members| members.remove(id));
+        if is_last { by_key.remove_entry(key) } else { None }
     }
 }

@@ -92,7 +92,7 @@ pub enum ErrorAction {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The session is closing or closed.
+    /// The session is closing or closed, or its output was [shut down](super::SessionView::shutdown).
     Closed,
     /// More is pending than [`hard_cap`](crate::ConnectionConfig::hard_cap) allows, or more writes than
     /// [`pending_writes`](super::SessionConfig::pending_writes); the session is aborted for it, as a slow consumer.

@@ -55,6 +55,8 @@ impl<S: Session> Live<S> {
         let SessionView { conn, body, .. } = &mut cx.view;
         body.publish(conn);
         body.measure(conn);
+        // What is left in it would be sent by another session.
+        body.staging.retrieve_all();
         body.staging.swap(staging);
     }
 }
@@ -93,7 +95,7 @@ fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
 /// Tells the session what has happened to its byte filters. Answers whether anything has.
 fn tell_news<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) -> bool {
     let Some(bytes) = &mut cx.view.body.bytes else { return false };
-    if let Some(Failed { name, error }) = bytes.failure.take() {
+    if let Some(Failed { name, error }) = bytes.take_failure() {
         report(session, cx, &SessionError::ByteFilter { name, error });
         return true;
     }
@@ -133,6 +135,8 @@ fn panicked<S: Session>(
     cx.view.conn.context().report_panic("callback of a session");
     let is_second = cx.view.body.core.has(ABORTING | CONNECTION_TOLD);
     if is_second {
+        // The buffer is the loop's: what is left there would be sent by another session.
+        cx.view.body.staging.retrieve_all();
         cx.view.conn.end(CloseReason::HandlerPanicked);
         cx.view.body.core.set(ABORTING | CONNECTION_TOLD, true);
         return;
@@ -155,7 +159,9 @@ fn pass_over<C: Codec>(view: &mut SessionView<'_, C>) {
         return;
     }
     let messages_in = view.body.core.messages_in;
-    if std::mem::replace(&mut view.body.core.seldom().passed_over, messages_in) != messages_in {
+    let seldom = view.body.core.seldom();
+    let came_in = messages_in + seldom.decode_errors;
+    if std::mem::replace(&mut seldom.passed_over, came_in) != came_in {
         view.conn.set_timer(Duration::ZERO, RESUME);
     } else if view.body.core.has(END_PENDING) {
         view.close_because(CloseReason::HandlerPanicked);
@@ -165,8 +171,11 @@ fn pass_over<C: Codec>(view: &mut SessionView<'_, C>) {
 /// Calls `on_error`, and does what it says.
 pub(super) fn report<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>, error: &SessionError) {
     cx.view.body.shared.totals.errors.add(1);
+    if let SessionError::Decode(_) = error {
+        cx.view.body.core.seldom().decode_errors += 1;
+    }
     let action = session.on_error(cx, error);
-    let has_lost_place = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.has_panicked());
+    let has_lost_place = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.has_lost_place());
     if action == ErrorAction::Continue && error.is_recoverable() && !has_lost_place {
         return;
     }

@@ -15,6 +15,8 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn push(&mut self, position: u64, plain: u64) {
+        // Output that the connection has dropped makes positions fall back; those before are then never reached.
+        let position = self.marks.back().map_or(position, |&(before, _)| position.max(before));
         self.marks.push_back((position, plain));
     }
 

@@ -155,8 +155,9 @@ impl<S: Session> SessionService<S> {
         Ok((server, manager))
     }
 
-    /// Starts a client whose connection has a session; if it connects again, a new one. The client's own closures are not called,
-    /// but for [`on_connect_failed`](TcpClient::on_connect_failed).
+    /// Starts a client whose connection has a session; if it connects again, a new one, for which `factory` is called again. What
+    /// is to outlast a connection is shared with it, or kept [on the loop](Opening::context). The client's own closures are not
+    /// called, but for [`on_connect_failed`](TcpClient::on_connect_failed).
     pub fn connect(
         self,
         client: TcpClient,

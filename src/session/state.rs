@@ -20,7 +20,7 @@
 /// | --- | --- | --- | --- |
 /// | `on_message`, `on_idle`, `on_timer`, `on_input_closed` | called | not called | not called |
 /// | `on_written` | called | not called | called at its beginning, before `on_close` |
-/// | `write`, `send` | accepted | `WriteError::Closed` | `WriteError::Closed` |
+/// | `write`, `send` | accepted; `WriteError::Closed` after `shutdown` | `WriteError::Closed` | `WriteError::Closed` |
 /// | `close` | begins to close | nothing | nothing |
 /// | `abort` | ends at once | ends at once | nothing |
 /// | `pause_reading`, `resume_reading` | at once | nothing | nothing |

@@ -208,6 +208,23 @@ fn waiting_takes_the_messages_that_have_come() {
 }
 
 #[test]
+fn the_end_of_the_input_is_the_end_while_the_server_is_away_too() {
+    let mut server = Server::start();
+    server.make_friends(["ann", "bob"]);
+    let mut at_end = Program::chat(&server.address(), "ann", &[]);
+    let mut quitting = Program::chat(&server.address(), "bob", &[]);
+    at_end.expect("caught-up");
+    quitting.expect("caught-up");
+    server.kill();
+    at_end.expect("unreachable");
+    quitting.expect("unreachable");
+    at_end.end_input();
+    quitting.say("/quit");
+    assert_eq!(at_end.wait().status, Some(0));
+    assert_eq!(quitting.wait().status, Some(0));
+}
+
+#[test]
 fn input_may_be_a_file_and_output_may_be_closed() {
     let server = Server::start();
     let file = std::env::temp_dir().join(format!("im-test-script-{}", std::process::id()));

@@ -100,7 +100,7 @@ impl Subject {
             }
             Act::CancelTimer => {
                 if let Some((_, timer)) = self.with(|record| record.timers.pop()) {
-                    assert!(cx.cancel_timer(timer) || cx.state() == SessionState::Closed);
+                    assert!(cx.cancel_timer(timer) || is_over(cx.state()));
                     assert!(!cx.cancel_timer(timer), "cancelled twice");
                 }
             }

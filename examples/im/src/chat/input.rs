@@ -47,6 +47,16 @@ impl Lines {
         }
         input
     }
+
+    /// Whether what was read, and waits here, is the end of the input, or asks for the end.
+    pub(crate) fn at_end(&self) -> bool {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some(Input::End) => true,
+            Some(Input::Line(line)) => line.trim() == "/quit",
+            None => false,
+        }
+    }
 }
 
 impl Reader {

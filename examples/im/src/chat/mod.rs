@@ -73,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
         strict: arguments.has("--strict"),
         failed: Arc::clone(&failed),
         lines,
+        event_loop: event_loop.handle(),
     });
     let mut config = ClientConfig::new(server);
     config.compress = arguments.has("--compress");

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use campana::connection::ConnectError;
-use campana::{CloseReason, LoopContext};
+use campana::{CloseReason, LoopContext, LoopHandle};
 use im::client::{Arrival, ClientContext, ClientHandler, RequestError, ServerEvent};
 use im::protocol::{
     ClientType, Conversation, FriendChange, Friends, GroupChange, KickReason, LogIn, LoggedIn, Message,
@@ -35,6 +35,7 @@ pub(super) struct Settings {
     /// Set when the process has to end with status 1.
     pub(super) failed: Arc<AtomicBool>,
     pub(super) lines: Lines,
+    pub(super) event_loop: LoopHandle,
 }
 
 /// The user.
@@ -148,6 +149,13 @@ impl User {
         match error {
             RequestError::Failed(failure) => self.fail(cx, &lines::code(failure.code), &failure.text),
             RequestError::Lost => self.fail(cx, "connection_lost", &error.to_string()),
+        }
+    }
+
+    /// Ends without a connection if nothing is left that would need one.
+    fn leave_unconnected(&self) {
+        if self.running.is_none() && self.lost.is_none() && self.settings.lines.at_end() {
+            self.settings.event_loop.quit();
         }
     }
 
@@ -325,8 +333,10 @@ impl ClientHandler for User {
 
     fn on_notified(&mut self, cx: Option<&mut Context<'_, '_>>) {
         // Without a connection a line waits for the next one.
-        if let Some(cx) = cx {
-            self.advance(cx);
+        match cx {
+            Some(cx) => self.advance(cx),
+            None if self.phase == Phase::NotReady => self.leave_unconnected(),
+            None => {}
         }
     }
 
@@ -334,6 +344,7 @@ impl ClientHandler for User {
         self.print(format_args!("disconnected {}", lines::quoted(&reason.to_string())));
         if again {
             self.phase = Phase::NotReady;
+            self.leave_unconnected();
         } else {
             context.quit();
         }

@@ -64,6 +64,45 @@ fn what_finds_the_queue_full_is_refused_as_busy() {
     passwords.close();
 }
 
+#[test]
+fn new_passwords_leave_room_for_those_that_are_to_be_checked() {
+    let passwords = Passwords::start(1, MEMORY).unwrap();
+    let (go, gate) = mpsc::channel::<()>();
+    passwords.check(String::new(), None, move |_| gate.recv_timeout(DEADLINE).unwrap());
+    let (give, hashed) = mpsc::channel();
+    for _ in 0..QUEUE {
+        let give = give.clone();
+        passwords.hash("correct horse".to_owned(), move |hash| give.send(hash.is_ok()).unwrap());
+    }
+    assert!(!hashed.recv_timeout(DEADLINE).unwrap(), "all of the queue is taken");
+    let (give, checked) = mpsc::channel();
+    passwords.check("correct horse".to_owned(), None, move |right| give.send(right).unwrap());
+    go.send(()).unwrap();
+    assert_eq!(checked.recv_timeout(DEADLINE).unwrap(), Ok(false));
+    passwords.close();
+}
+
+#[test]
+fn what_waits_when_it_is_closed_is_refused() {
+    let passwords = Passwords::start(1, MEMORY).unwrap();
+    let ((go, gate), (started, starts)) = (mpsc::channel::<()>(), mpsc::channel());
+    passwords.check(String::new(), None, move |_| {
+        started.send(()).unwrap();
+        gate.recv_timeout(DEADLINE).unwrap();
+    });
+    starts.recv_timeout(DEADLINE).unwrap();
+    let (give, checked) = mpsc::channel();
+    passwords.check(String::new(), None, move |right| give.send(right).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| passwords.close());
+        while !passwords.closing.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        go.send(()).unwrap();
+    });
+    assert_eq!(checked.recv_timeout(DEADLINE).unwrap().map_err(|failure| failure.code), Err(ErrorCode::Busy));
+}
+
 const HERE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
 #[test]

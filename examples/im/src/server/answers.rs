@@ -69,8 +69,10 @@ impl Chat {
         R::Reply: Send + 'static,
     {
         let asker = self.asker(cx, seq);
+        self.begin_read();
         self.shared.storage.read(run, move |result| {
             asker.peer.run(move |chat, cx| {
+                chat.end_read();
                 let mut result = result;
                 if let Ok(reply) = &mut result {
                     then(&chat.shared, reply);

@@ -20,6 +20,9 @@ pub(super) const IDLE_LIMIT: u32 = 2;
 const MOST_UNDER_WAY: usize = 64;
 /// The same while the storage is crowded: who has many under way then waits, instead of being refused or having others refused.
 const MOST_WHEN_CROWDED: usize = 1;
+/// The same for requests that only read: their replies may be as long as a frame may, and together with what is pending have to stay
+/// below what a connection may have pending at most.
+const MOST_READS: usize = 4;
 /// Pending output in bytes above which a session isn't read from.
 const MOST_PENDING: usize = 1024 * 1024;
 
@@ -35,6 +38,8 @@ pub(super) struct Chat {
     pub(super) phase: Phase,
     /// Requests that another thread will answer.
     under_way: usize,
+    /// Those of them that only read.
+    reads: usize,
     ending: Ending,
 }
 
@@ -70,7 +75,7 @@ enum Ending {
 impl Chat {
     pub(super) fn new(shared: Arc<Shared>, address: &Address) -> Self {
         let address = address.as_inet().map(|address| address.ip());
-        Self { shared, address, phase: Phase::Guest, under_way: 0, ending: Ending::No }
+        Self { shared, address, phase: Phase::Guest, under_way: 0, reads: 0, ending: Ending::No }
     }
 
     /// Does a request, or begins to. What it gives at once is a failure; all else is sent.
@@ -146,6 +151,16 @@ impl Chat {
         self.under_way += 1;
     }
 
+    /// Notes that another thread will answer a request that only reads.
+    pub(super) fn begin_read(&mut self) {
+        self.reads += 1;
+    }
+
+    /// Notes that one of these has been read.
+    pub(super) fn end_read(&mut self) {
+        self.reads -= 1;
+    }
+
     /// Sends what another thread has answered.
     pub(super) fn finish<R: Request>(
         &mut self,
@@ -181,7 +196,8 @@ impl Chat {
         SetStatus { status }: SetStatus,
     ) -> Result<(), Failure> {
         self.account()?.online.set_status(status);
-        self.reply::<SetStatus>(cx, seq, &Done {});
+        // Behind what friends on this loop are told, and under way until then: who says it all the time makes no more work than is done.
+        self.asker(cx, seq).answer::<SetStatus>(Ok(Done {}));
         Ok(())
     }
 
@@ -196,7 +212,8 @@ impl Chat {
             return;
         }
         let most = if self.shared.storage.is_crowded() { MOST_WHEN_CROWDED } else { MOST_UNDER_WAY };
-        let has_enough = self.under_way >= most || cx.pending_bytes() >= MOST_PENDING;
+        let has_enough =
+            self.under_way >= most || self.reads >= MOST_READS || cx.pending_bytes() >= MOST_PENDING;
         if has_enough || self.ending != Ending::No {
             cx.pause_reading();
         } else if cx.is_reading_paused() {

@@ -144,6 +144,11 @@ impl Client {
         })
     }
 
+    /// Whether the answer to a request has come, before those that were waited for.
+    pub(super) fn has_answer(&self, seq: u32) -> bool {
+        self.answers.iter().any(|received| received.seq == seq)
+    }
+
     /// Waits for the next event, which has to be of this kind.
     #[track_caller]
     pub(super) fn event<E: Event>(&mut self) -> E {

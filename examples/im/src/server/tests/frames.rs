@@ -6,7 +6,7 @@ use campana::codec::Codec;
 use super::{TestServer, log_in, log_in_request, message};
 use crate::protocol::{
     Acknowledge, ClientType, Command, Conversation, ErrorCode, FrameCodec, Friends, Heartbeat, LogIn,
-    Outgoing, Send, UserId,
+    Outgoing, PresenceEvent, Send, SetStatus, Status, UserId,
 };
 
 fn encoded(message: Outgoing<'_>) -> Vec<u8> {
@@ -153,4 +153,20 @@ fn a_long_value_that_is_not_allowed_is_refused_as_a_short_one_is() {
     client.answer::<Heartbeat>(heartbeat).unwrap();
     let answer = client.answer_if_any::<Acknowledge>(1000);
     assert_eq!(answer.map(|answer| answer.unwrap_err().code), Some(ErrorCode::BadRequest));
+}
+
+#[test]
+fn a_status_is_under_way_until_friends_have_been_told() {
+    let server = TestServer::start_with(|config| config.threads = 0);
+    let [mut ann, mut bob] = server.friends("ann", "bob");
+    let mut both = encoded(Outgoing::request(1000, &SetStatus { status: Status::Busy }));
+    both.extend(encoded(Outgoing::request(1001, &Heartbeat {})));
+    ann.send_bytes(&both);
+    ann.answer::<Heartbeat>(1001).unwrap();
+    assert!(
+        !ann.has_answer(1000),
+        "it is answered at once: nothing would hold back one who says it all the time"
+    );
+    ann.answer::<SetStatus>(1000).unwrap();
+    bob.skip_to::<PresenceEvent>();
 }

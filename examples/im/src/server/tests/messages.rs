@@ -1,7 +1,7 @@
 use super::{TestServer, log_in, message, say};
 use crate::protocol::{
-    ClientType, Command, Conversation, ErrorCode, History, ListConversations, MarkRead, Message, MultiSend,
-    ReadEvent, Send, SentToOne, UserId,
+    ClientType, Command, Conversation, ErrorCode, History, ListConversations, MAX_TEXT, MarkRead, Message,
+    MultiSend, ReadEvent, Send, SentToOne, UserId,
 };
 
 const ANN: UserId = UserId(1);
@@ -133,4 +133,21 @@ fn reading_is_told_to_the_other_and_to_ones_other_devices() {
     assert_eq!(bob.events_so_far(), Vec::<Command>::new());
     let state = &ann.request(&ListConversations {}).unwrap().conversations[0];
     assert_eq!((state.conversation, state.last, state.read, state.read_by_other), (TO_BOB, 2, 0, Some(2)));
+}
+
+#[test]
+fn who_asks_for_many_long_pages_at_once_gets_them_all() {
+    let server = TestServer::start_with(|config| config.threads = 0);
+    let [mut ann, mut bob] = server.friends("ann", "bob");
+    // The longest there is once it is JSON.
+    ann.request(&message(TO_BOB, "1", &"\u{1}".repeat(MAX_TEXT))).unwrap();
+    let request = History { conversation: TO_ANN, before: None, limit: Some(1) };
+    let pages: Vec<_> = (0..64).map(|_| bob.send(&request)).collect();
+    // The second time all that was read of bob's requests before the first has been answered, and he has taken none of it.
+    for _ in 0..2 {
+        ann.request(&ListConversations {}).unwrap();
+    }
+    for page in pages {
+        assert_eq!(bob.answer::<History>(page).unwrap().messages.len(), 1);
+    }
 }
