@@ -600,3 +600,21 @@ fn what_lies_behind_an_error_at_which_on_error_panics_is_delivered_without_more_
     let messages: Vec<_> = told.iter().filter(|told| matches!(told, Told::Message(_))).collect();
     assert_eq!(messages, [&Told::Message("one".into()), &Told::Message("two".into())], "{told:?}");
 }
+
+#[test]
+fn what_lies_behind_a_message_that_added_a_byte_filter_and_panicked_goes_through_the_filter() {
+    let (test, log) = probes(lines(), |told, cx| match told {
+        Told::Message(text) if text == "add" => {
+            cx.byte_filters().add_last("hex", Box::new(Hex)).unwrap();
+            panic!("asked to");
+        }
+        Told::Error(_) => Then::Error(ErrorAction::Continue),
+        _ => Then::Usual,
+    });
+    let mut test = test.allow_panics();
+    let peer = test.connect();
+    peer.send("add\n".to_owned() + &byte_filters::hex("two\n"));
+    test.run_until_idle();
+    let told = log.take();
+    assert!(told.contains(&Told::Message("two".into())), "{told:?}");
+}

@@ -235,9 +235,11 @@ pub(super) fn resume<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
         // The end brings all that is left before it.
     } else if cx.view.body.core.has(PACKETS) && cx.view.body.bytes.is_none() {
         receive_packet(session, cx, &mut Buffer::new());
-    } else if cx.view.body.bytes.is_some() {
-        receive_unusually(session, cx, &mut Buffer::new());
     } else {
+        if cx.view.body.bytes.is_some() {
+            receive_unusually(session, cx, &mut Buffer::new());
+        }
+        // What was left to the connection comes behind what byte filters have taken of it, if there are any by now.
         cx.view.conn.redeliver();
     }
     if cx.view.body.core.has(END_PENDING) {
