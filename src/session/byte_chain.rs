@@ -49,8 +49,6 @@ pub(super) struct ByteChain {
     failed_input: Option<Failed>,
     /// What has failed, until the session is told.
     pub(super) failure: Option<Failed>,
-    /// The session was told that something has failed.
-    failure_told: bool,
     pub(super) ending: Ending,
     pub(super) water: Water,
     /// The timer for filters that want to be called again.
@@ -98,7 +96,6 @@ impl ByteChain {
             is_finishing: false,
             failed_input: None,
             failure: None,
-            failure_told: false,
             ending: Ending::default(),
             water: Water::default(),
             timer: None,
@@ -115,15 +112,9 @@ impl ByteChain {
         self.failure.is_some() || self.water.is_news
     }
 
-    /// Whether the place in the stream is lost, for all that the session knows.
-    pub(super) fn has_lost_place(&self) -> bool {
-        self.failure_told || self.stages.iter().any(Stage::has_panicked)
-    }
-
-    /// What has failed, to be told to the session.
-    pub(super) fn take_failure(&mut self) -> Option<Failed> {
-        self.failure_told |= self.failure.is_some();
-        self.failure.take()
+    /// Whether a filter has panicked, and may have lost its place in the stream.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.stages.iter().any(Stage::has_panicked)
     }
 
     pub(super) fn is_finishing(&self) -> bool {

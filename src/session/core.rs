@@ -93,6 +93,8 @@ pub(super) struct Seldom {
     pub(super) paused_by: Vec<u32>,
     /// How many messages, and what is none, had come in when a panic was last passed over.
     pub(super) passed_over: u64,
+    /// Something has come in after which nothing more can be made out.
+    pub(super) has_lost_place: bool,
     /// How often what came in was no message.
     pub(super) decode_errors: u64,
     /// What was left of the input when the peer's end came, or of a packet, and delivery was stopped.

@@ -95,7 +95,7 @@ fn aftermath<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) {
 /// Tells the session what has happened to its byte filters. Answers whether anything has.
 fn tell_news<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>) -> bool {
     let Some(bytes) = &mut cx.view.body.bytes else { return false };
-    if let Some(Failed { name, error }) = bytes.take_failure() {
+    if let Some(Failed { name, error }) = bytes.failure.take() {
         report(session, cx, &SessionError::ByteFilter { name, error });
         return true;
     }
@@ -174,9 +174,13 @@ pub(super) fn report<S: Session>(session: &mut S, cx: &mut SessionContext<'_, S>
     if let SessionError::Decode(_) = error {
         cx.view.body.core.seldom().decode_errors += 1;
     }
+    if !error.is_recoverable() {
+        // Even if on_error panics, and what it answers to that is to go on.
+        cx.view.body.core.seldom().has_lost_place = true;
+    }
     let action = session.on_error(cx, error);
-    let has_lost_place = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.has_lost_place());
-    if action == ErrorAction::Continue && error.is_recoverable() && !has_lost_place {
+    let panicked_below = cx.view.body.bytes.as_ref().is_some_and(|bytes| bytes.has_panicked());
+    if action == ErrorAction::Continue && !panicked_below && !cx.view.body.core.seldom().has_lost_place {
         return;
     }
     let reason = match error {
