@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use campana::session::ErrorAction;
+use campana::codec::{Codec, LengthPrefixed};
 use campana::session::byte_filters::{Compression, CompressionCounters};
+use campana::session::{ErrorAction, Session, SessionContext, SessionService};
+use campana::testing::TestLoop;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 #[path = "support/byte_sessions.rs"]
@@ -47,7 +49,11 @@ impl Zlib {
         self.pack_with("", FlushCompress::Finish)
     }
 
-    fn unpack(&mut self, mut packed: &[u8]) -> String {
+    fn unpack(&mut self, packed: &[u8]) -> String {
+        String::from_utf8(self.unpack_bytes(packed)).unwrap()
+    }
+
+    fn unpack_bytes(&mut self, mut packed: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
         while !self.ended {
             plain.reserve(64 * 1024);
@@ -61,7 +67,7 @@ impl Zlib {
             }
         }
         assert!(packed.is_empty());
-        String::from_utf8(plain).unwrap()
+        plain
     }
 }
 
@@ -371,4 +377,32 @@ fn a_session_that_pauses_after_each_message_of_a_bomb_does_not_pile_it_up() {
     assert!(counters.plain_in < 1000 * delivered as u64 + 200_000, "{delivered}: {counters:?}");
     test.advance(Duration::from_secs(20));
     assert_eq!(delivered + messages(&log), 20_000);
+}
+
+/// Answers a number by as many bytes.
+struct Giver;
+
+impl Session for Giver {
+    type Codec = LengthPrefixed;
+
+    fn on_message(&mut self, cx: &mut SessionContext<'_, Self>, message: &[u8]) {
+        let length: usize = std::str::from_utf8(message).unwrap().parse().unwrap();
+        cx.write(&vec![b'~'; length]).unwrap();
+    }
+}
+
+#[test]
+fn a_write_of_any_length_is_flushed_whole_at_every_level() {
+    let lengths = [100, 15_000, 31_000, 31_500, 31_870, 32_000, 32_767, 40_000, 100_000];
+    for (level, length) in [0, 1, 6].into_iter().flat_map(|level| lengths.map(|length| (level, length))) {
+        // A loop for each, as the room that there is depends on what was there before.
+        let service = SessionService::new(|| LengthPrefixed::new(4))
+            .byte_filter("compression", move || Compression::new().level(level));
+        let mut test = TestLoop::sessions(service, |_| Giver);
+        let (peer, mut zlib) = (test.connect(), Zlib::new());
+        let asked = LengthPrefixed::new(4).encode_to_bytes(length.to_string().as_bytes()).unwrap();
+        peer.send(zlib.pack(asked));
+        test.run_until_idle();
+        assert_eq!(zlib.unpack_bytes(&peer.receive()).len(), length + 4, "at level {level}");
+    }
 }

@@ -250,6 +250,7 @@ impl Compression {
     fn compress(&mut self, input: &mut Buffer, output: &mut Buffer, flush: FlushCompress) {
         let level = flate2::Compression::new(self.level);
         let compress = self.compress.get_or_insert_with(|| Box::new(Compress::new(level, true)));
+        let mut was_full = false;
         loop {
             let before = (compress.total_in(), compress.total_out());
             let spare = output.spare((input.readable() / 2).clamp(LEAST_ROOM, MOST_ROOM));
@@ -260,9 +261,11 @@ impl Compression {
             input.retrieve(taken as usize);
             self.counters.plain_out += taken;
             self.counters.compressed_out += compress.total_out() - before.1;
-            if !is_full {
+            // The call after one that had no room may only give what was left of that, with the flush still to come.
+            if !is_full && !was_full {
                 return;
             }
+            was_full = is_full;
         }
     }
 }
