@@ -90,6 +90,8 @@
 pub mod buffer;
 pub mod codec;
 pub mod connection;
+#[cfg(feature = "control")]
+pub mod control;
 mod growth;
 pub mod reactor;
 pub mod session;
