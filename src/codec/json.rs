@@ -126,7 +126,7 @@ impl<F: fmt::Debug, I, O> fmt::Debug for Json<F, I, O> {
 /// Whether arrays and objects are nested deeper than `max`, of JSON; of anything else the answer may be either.
 ///
 /// The parser alone does not do: what the type of the value has no use for is passed over without regard to its depth.
-fn is_deeper(text: &[u8], max: usize) -> bool {
+pub(crate) fn is_deeper(text: &[u8], max: usize) -> bool {
     let opens = |byte: u8| matches!(byte, b'[' | b'{');
     // Each level takes two bytes. Nearly always one of these is enough; the second looks at many bytes at a time.
     if text.len() / 2 <= max || text.iter().filter(|byte| opens(**byte)).count() <= max {

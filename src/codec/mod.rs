@@ -146,6 +146,8 @@ mod varint_prefixed;
 pub use error::{DecodeError, EncodeError};
 pub use fixed_length::FixedLength;
 pub use framing::Framing;
+#[cfg(feature = "control")]
+pub(crate) use json::is_deeper as json_is_deeper;
 #[cfg(feature = "json")]
 pub use json::{Json, JsonError};
 pub use length_prefixed::LengthPrefixed;

@@ -31,7 +31,8 @@ pub struct ConnectionConfig {
     pub read_budget: usize,
     /// How many bytes a handler may leave in the input buffer; more is a protocol error. Default 8 MiB.
     pub input_limit: usize,
-    /// The longest packet that is received on a SOCK_SEQPACKET connection; a longer one is a protocol error. Default 64 KiB.
+    /// The longest packet that is received on a SOCK_SEQPACKET connection; a longer one is, unless
+    /// [`on_packet_too_long`](super::Handler::on_packet_too_long) says otherwise, a protocol error. Default 64 KiB.
     pub packet_limit: usize,
     /// Options of the socket.
     pub socket: SocketOptions,

@@ -26,6 +26,8 @@ use crate::buffer::Buffer;
 pub(crate) enum Received {
     /// Bytes; the kernel has no more of them if `drained`.
     Data { drained: bool },
+    /// A packet that was longer than it may be; what could be read of it is gone.
+    Oversized,
     /// The peer will send no more.
     EndOfStream,
     /// Nothing at the moment.

@@ -161,6 +161,9 @@ impl<H: Handler> Group<H> {
                     });
                     Table::give_back(context, key, buffer);
                 }
+                Input::Oversized => {
+                    self.run(context, key, |handler, state, conn| handler.on_packet_too_long(state, conn));
+                }
                 Input::Discarded => {}
                 Input::Closed => {
                     self.run(context, key, |handler, state, conn| handler.on_read_closed(state, conn));

@@ -59,6 +59,13 @@ pub trait Handler: 'static {
         true
     }
 
+    /// Called when a packet was longer than [`packet_limit`](super::ConnectionConfig::packet_limit); it is gone. By default that is
+    /// a protocol error, which ends the connection.
+    fn on_packet_too_long(&mut self, _state: &mut Self::State, conn: &mut TcpConnection<'_>) {
+        let limit = conn.config().packet_limit;
+        conn.end(CloseReason::Protocol(format!("packet of more than {limit} bytes").into()));
+    }
+
     /// Called when all output has reached the kernel.
     fn on_write_complete(&mut self, _state: &mut Self::State, _conn: &mut TcpConnection<'_>) {}
 

@@ -29,6 +29,12 @@ impl<'a, S: Session> SessionContext<'a, S> {
         Self { view, chain, manager }
     }
 
+    /// The same again, for as long as this one is not used.
+    #[cfg(feature = "control")]
+    pub(crate) fn reborrow(&mut self) -> SessionContext<'_, S> {
+        SessionContext { view: self.view.reborrow_for(0), chain: &mut *self.chain, manager: self.manager }
+    }
+
     /// Writes a message: through the filters, from the last to the first, and the codec. It leaves together with what else is written
     /// in the same turn. What becomes of it [`on_written`](Session::on_written) tells, or else [`on_close`](Session::on_close),
     /// by the id that this gives.

@@ -13,6 +13,11 @@ use crate::connection::SendError;
 pub enum SessionError {
     /// What came in is no message.
     Decode(DecodeError),
+    /// A packet was longer than [`packet_limit`](crate::ConnectionConfig::packet_limit), and is gone.
+    PacketTooLong {
+        /// How long one may be, in bytes.
+        limit: usize,
+    },
     /// A message filter has failed.
     Filter {
         /// The filter's name.
@@ -42,7 +47,7 @@ impl SessionError {
         match self {
             Self::Decode(error) => error.is_recoverable(),
             Self::ByteFilter { .. } => false,
-            Self::Filter { .. } | Self::Panicked { .. } => true,
+            Self::PacketTooLong { .. } | Self::Filter { .. } | Self::Panicked { .. } => true,
         }
     }
 }
@@ -51,6 +56,7 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Decode(error) => error.fmt(f),
+            Self::PacketTooLong { limit } => write!(f, "packet of more than {limit} bytes"),
             Self::Filter { name, error } | Self::ByteFilter { name, error } => {
                 write!(f, "filter {name}: {error}")
             }
@@ -64,7 +70,7 @@ impl Error for SessionError {
         match self {
             Self::Decode(error) => error.source(),
             Self::Filter { error, .. } | Self::ByteFilter { error, .. } => error.source(),
-            Self::Panicked { .. } => None,
+            Self::PacketTooLong { .. } | Self::Panicked { .. } => None,
         }
     }
 }

@@ -18,7 +18,9 @@ use super::receiving;
 use super::spare_buffers::SpareBuffers;
 use super::stats::{LoopTotals, Passed};
 use super::view::{BYTES, DEADLINE, RESUME};
-use super::{Opening, Session, SessionConfig, SessionContext, SessionId, SessionManager, SessionView};
+use super::{
+    Opening, Session, SessionConfig, SessionContext, SessionError, SessionId, SessionManager, SessionView,
+};
 use crate::buffer::Buffer;
 use crate::connection::{CloseReason, ConnectError, Handler, OnConnectFailed, TcpConnection};
 use crate::growth::make_room;
@@ -176,6 +178,13 @@ impl<S: Session> Handler for Sessions<S> {
             } else {
                 receiving::receive(session, cx, input);
             }
+        });
+    }
+
+    fn on_packet_too_long(&mut self, slot: &mut u32, conn: &mut TcpConnection<'_>) {
+        let limit = conn.config().packet_limit;
+        self.event(*slot, conn, |session, cx| {
+            live::report(session, cx, &SessionError::PacketTooLong { limit })
         });
     }
 

@@ -22,6 +22,12 @@ pub struct PeerCredentials {
     pub gid: u32,
 }
 
+impl PeerCredentials {
+    /// No process of any user.
+    #[cfg(feature = "control")]
+    pub(crate) const NOBODY: Self = Self { pid: 0, uid: u32::MAX, gid: u32::MAX };
+}
+
 impl Socket {
     /// The credentials of the peer of a Unix socket (`SO_PEERCRED`).
     ///

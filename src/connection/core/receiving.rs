@@ -34,9 +34,9 @@ impl Core {
                 Received::Data { drained: false }
             }
             Ok(Packet::Whole(_) | Packet::Truncated) => {
-                let limit = self.config.packet_limit;
-                self.end(CloseReason::Protocol(format!("packet of more than {limit} bytes").into()));
-                Received::Ended
+                into.retrieve_all();
+                self.count_input(0, now);
+                Received::Oversized
             }
             Err(error) => self.read_failed(error),
         }

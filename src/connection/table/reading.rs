@@ -19,6 +19,8 @@ pub(crate) enum Input {
     },
     /// Bytes that nobody wants any more, as the connection is closing. There may be more of them.
     Discarded,
+    /// A packet that was too long.
+    Oversized,
     /// The peer will send no more.
     Closed,
     /// There may be something to be read, but not now.
@@ -97,6 +99,8 @@ impl Table {
                 }
                 if drained { Input::Nothing } else { Input::Discarded }
             }
+            Received::Oversized if entry.core.is_open() => return Input::Oversized,
+            Received::Oversized => Input::Discarded,
             Received::WouldBlock | Received::Ended => Input::Nothing,
             Received::EndOfStream => Input::Closed,
         };
