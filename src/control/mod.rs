@@ -20,6 +20,7 @@
 mod access;
 mod address;
 mod call;
+mod client;
 mod command;
 mod config;
 mod envelope;
@@ -31,7 +32,9 @@ mod server;
 mod session;
 
 pub use access::Access;
+pub use address::ToControlAddress;
 pub use call::Call;
+pub use client::{ClientError, ControlClient, ErrorReply, Reply};
 pub use command::{Command, CommandBuilder, Parameter};
 pub use config::ControlConfig;
 pub use failure::Failure;

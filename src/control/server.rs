@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
-use super::address::address;
+use super::address::ToControlAddress;
 use super::session::{Shared, Totals};
 use super::{ControlConfig, ControlSession, Router};
 use crate::codec::RawBytes;
 use crate::connection::{ServerHandle, TcpServer};
 use crate::reactor::LoopContext;
 use crate::session::{SessionManager, SessionService, Sessions};
-use crate::socket::{ListenOptions, Listener, PeerCredentials};
+use crate::socket::{Address, ListenOptions, Listener, PeerCredentials};
 
 /// A control socket on its way: named, configured, and not started yet.
 ///
@@ -46,15 +46,15 @@ pub struct ControlServer {
 type Adapt = Box<dyn FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession>>;
 
 enum Place {
-    Path(PathBuf),
+    Address(io::Result<Address>),
     Listener(Listener),
 }
 
 impl ControlServer {
     /// A control socket at a path, or, as `@name`, in the abstract namespace. A path gets the mode 0600; the path of a socket that
     /// nobody has open any more is replaced.
-    pub fn bind(path: impl Into<PathBuf>) -> Self {
-        Self::at(Place::Path(path.into()))
+    pub fn bind(address: impl ToControlAddress) -> Self {
+        Self::at(Place::Address(address.to_control_address()))
     }
 
     /// A control socket that listens already: one that a predecessor has handed over.
@@ -116,7 +116,7 @@ impl ControlServer {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a listener that has no packets; otherwise what the system says.
     pub fn start(self, on: &mut impl AsMut<LoopContext>, router: Router) -> io::Result<ControlHandle> {
         let listener = match self.place {
-            Place::Path(path) => Listener::bind(&address(&path)?, &self.options)?,
+            Place::Address(address) => Listener::bind(&address?, &self.options)?,
             Place::Listener(listener) if listener.is_packet() => listener,
             Place::Listener(listener) => {
                 let text = format!(
