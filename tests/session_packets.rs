@@ -294,6 +294,8 @@ fn over_the_kernels_packets_it_is_the_same() {
     let other = Client::connect(name.as_bytes());
     wait_until("the session", || sessions.len() == 2);
     other.send(&vec![b'1'; 70_000]);
+    assert_eq!(other.receive(), b"", "it is closed, in good order");
+    drop(other);
     wait_until("the session's end", || sessions.len() == 1);
     assert_eq!(log.lock().unwrap()[..], ["protocol error: packet of more than 65536 bytes None"]);
     client.send(b"5");
