@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod post;
 mod process;
+mod requests;
 mod rows;
 mod run;
 mod servers;
@@ -35,6 +36,8 @@ peers memory [--kinds KIND,...] [--connections 5000] [--bytes 64]
     What an idle connection costs, in bytes of heap and of resident memory.
 peers post [--rounds 5]
     The round trip of a post between two loops, and a flood of posts.
+peers requests [--rounds 5] [--count 200000]
+    Requests of one client to a control socket, against a bare echo of packets of the same sizes.
 peers timers [--rounds 5] [--count 1000000]
     Inserting, cancelling and firing timers.
 ";
@@ -53,6 +56,7 @@ fn main() -> Result<(), Failure> {
         Some("rows") => rows::list(),
         Some("memory") => memory::run(arguments),
         Some("post") => post::run(arguments),
+        Some("requests") => requests::run(arguments),
         Some("timers") => timers::run(arguments),
         _ => {
             eprint!("{HELP}");

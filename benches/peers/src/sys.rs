@@ -71,6 +71,13 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count as usize) }
 }
 
+/// Makes calls on a socket wait.
+pub fn wait_on(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, 0) })?;
+    Ok(())
+}
+
 /// Accepts a connection, non-blocking and without delay; nothing if none waits.
 pub fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
