@@ -297,7 +297,8 @@ fn over_the_kernels_packets_it_is_the_same() {
     assert_eq!(other.receive(), b"", "it is closed, in good order");
     drop(other);
     wait_until("the session's end", || sessions.len() == 1);
-    let expected = ["packet of more than 65536 bytes", "protocol error: packet of more than 65536 bytes None"];
+    let expected =
+        ["packet of more than 65536 bytes", "protocol error: packet of more than 65536 bytes None"];
     assert_eq!(log.lock().unwrap()[..], expected, "on_error, then on_close");
     client.send(b"5");
     assert_eq!(client.receive(), b"xxxxx");

@@ -101,6 +101,17 @@ impl Acceptor {
         }
     }
 
+    /// A second descriptor of the listening socket.
+    pub(crate) fn duplicate(&self) -> io::Result<Listener> {
+        self.listener.try_clone()
+    }
+
+    /// Stops listening, and leaves those who wait, and a Unix socket's path, to whoever else has the socket.
+    pub(crate) fn leave(mut self, context: &mut LoopContext) {
+        self.listener.keep_path();
+        self.close(context);
+    }
+
     /// Stops listening.
     pub(crate) fn close(self, context: &mut LoopContext) {
         if let Some(retry) = self.retry {

@@ -15,7 +15,10 @@ mod entry;
 mod group;
 mod handle;
 mod handler;
+#[cfg(feature = "control")]
+mod inspection;
 mod lender;
+mod listeners;
 mod output;
 mod reason;
 mod script;
@@ -37,6 +40,8 @@ pub(crate) use group::Group;
 pub use handle::ConnectionHandle;
 pub(crate) use handler::OnConnectFailed;
 pub use handler::{Callbacks, Handler, Returned};
+#[cfg(feature = "control")]
+pub(crate) use inspection::{ConnectionFigures, InspectedConnection};
 pub use output::Output;
 pub use reason::{CloseReason, Deadline, SendError};
 pub(crate) use script::{Noise, Script};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::admission::{Gate, Limits};
 use super::handler::{Callbacks, closure_setters};
-use super::server_source::{ServerShared, add_base_source, add_loop_source, spread_listeners};
+use super::listeners::deal_out;
+use super::server_source::{ServerShared, add_base_source, add_loop_source};
 use super::{ConnectionConfig, Handler, ServerHandle, TcpConnection};
 use crate::reactor::{LoopConfig, LoopContext, LoopPool, PoolConfig, ThreadInit};
 use crate::socket::{ListenOptions, Listener, ToAddress};
@@ -78,7 +79,11 @@ impl TcpServer {
     }
 
     /// Serves sockets that listen already: inherited ones
-    /// ([`Listener::inherited`], systemd's socket activation), or such as were handed over by a predecessor.
+    /// ([`Listener::inherited`], systemd's socket activation), or such as were handed over by a predecessor
+    /// ([`ServerHandle::duplicate_listeners`]).
+    ///
+    /// Several listeners of one TCP address are dealt out to the loops, each of which accepts from one at least: with
+    /// fewer of them than loops the missing ones are made, and with more of them a loop has several.
     #[must_use]
     pub fn from_listeners(listeners: Vec<Listener>) -> Self {
         let limits = Limits {
@@ -219,7 +224,10 @@ impl TcpServer {
         let mut addresses = Vec::new();
         for listener in &mut listeners {
             listener.set_accepted_options(&self.connection.socket)?;
-            addresses.push(listener.local_address()?);
+            let address = listener.local_address()?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
         }
         let gate = Gate::new(self.limits);
         let shared = Arc::new(ServerShared::new(context.handle().clone(), addresses, gate));
@@ -236,7 +244,7 @@ impl TcpServer {
         }
 
         let pool = LoopPool::with_config(context.handle(), self.pool)?;
-        let (of_base, of_loops) = spread_listeners(listeners, self.spread, pool.handles().len())?;
+        let (of_base, of_loops) = deal_out(listeners, self.spread, pool.handles().len())?;
         let make = Arc::new(make);
         let mut workers = Vec::new();
         for (event_loop, listeners) in pool.handles().iter().zip(of_loops) {

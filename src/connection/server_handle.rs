@@ -1,16 +1,20 @@
 //! A running server, from any thread.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::handler::Callbacks;
+use super::listeners::Gathering;
 use super::output::Output;
-use super::server_source::{AfterStop, BaseSource, LoopSource, ServerShared, downcast};
+use super::server_source::{AfterStop, BaseSource, LoopSource, ServerShared, StopRequest, downcast};
 use super::{Handler, ServerFigures, TcpConnection};
+#[cfg(feature = "control")]
+use crate::reactor::LoopHandle;
 use crate::reactor::{HandlerHandle, LoopContext, LoopGone, SourceId};
-use crate::socket::Address;
+use crate::socket::{Address, Listener};
 
 /// A way to reach a server, and to stop it, from any thread; cheap to clone. Dropping it does nothing to the server, which
 /// lives until it is stopped or its base loop ends.
@@ -30,8 +34,8 @@ impl<H: Handler> ServerHandle<H> {
 
     /// The server is up, with this source on its base loop.
     pub(super) fn started(&self, source: SourceId) {
-        if let Some(deadline) = self.shared.base_started(source) {
-            self.tell_stop(source, deadline);
+        if let Some(request) = self.shared.base_started(source) {
+            self.tell_stop(source, request);
         }
     }
 
@@ -102,11 +106,67 @@ impl<H: Handler> ServerHandle<H> {
         self.set_paused(false);
     }
 
+    /// Runs `then` on the base loop with a second descriptor of each listening socket, those of all loops included, for a
+    /// successor to go on with: [`TcpServer::from_listeners`](super::TcpServer::from_listeners). Nothing changes for this
+    /// server, which accepts from the same backlogs until it is told to [`retire`](Self::retire). May be called from any
+    /// thread; a loop that calls it is not held up.
+    ///
+    /// There are none before the server is up and when it stops. `then` gets an error if descriptors have run out, and is
+    /// dropped without being run if the base loop ends before all loops have answered.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use campana::{EventLoop, TcpServer};
+    ///
+    /// let mut event_loop = EventLoop::new()?;
+    /// let old = TcpServer::bind("127.0.0.1:0")?.threads(2).start(&mut event_loop)?;
+    /// old.duplicate_listeners({
+    ///     let old = old.clone();
+    ///     move |cx, listeners| {
+    ///         // A real successor is another process.
+    ///         let successor = TcpServer::from_listeners(listeners.unwrap()).threads(2).start(cx).unwrap();
+    ///         assert_eq!(successor.local_addresses(), old.local_addresses());
+    ///         old.retire(Duration::from_secs(5));
+    ///         successor.stop_then(Duration::from_secs(5), |cx| cx.quit());
+    ///     }
+    /// });
+    /// event_loop.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn duplicate_listeners(
+        &self,
+        then: impl FnOnce(&mut LoopContext, io::Result<Vec<Listener>>) + Send + 'static,
+    ) {
+        let gathering = Gathering::new(self.shared.base.clone(), then);
+        for (number, (event_loop, source)) in self.shared.sources().into_iter().enumerate() {
+            let part = gathering.part(number);
+            let _ = event_loop.post_to_source(source, move |source, _| {
+                if let Some(source) = downcast::<LoopSource<H>>(source) {
+                    part.answer(source.duplicate_listeners());
+                } else if let Some(source) = downcast::<BaseSource<H>>(source) {
+                    part.answer(source.duplicate_listeners());
+                }
+            });
+        }
+    }
+
+    /// Whether those who come are accepted: accepting is neither paused, nor has the server begun to stop.
+    #[must_use]
+    pub fn is_accepting(&self) -> bool {
+        self.shared.is_accepting()
+    }
+
+    /// The loop that the server was started on.
+    #[cfg(feature = "control")]
+    pub(crate) fn base(&self) -> &LoopHandle {
+        &self.shared.base
+    }
+
     /// Begins to stop: those who wait to be accepted still are, then nobody is any more; each connection gets its handler's
     /// [`on_stopping`](Handler::on_stopping), and what is left after `deadline` is closed by force. The server's threads end
     /// with its last connection. May be called from any thread, and again for an earlier deadline.
     pub fn stop(&self, deadline: Duration) {
-        self.begin_stop(deadline, None);
+        self.begin_stop(StopRequest { deadline, to_successor: false }, None);
     }
 
     /// As [`stop`](Self::stop), and runs `then` on the base loop when nothing of the server is left. If the base loop ends before
@@ -123,7 +183,22 @@ impl<H: Handler> ServerHandle<H> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn stop_then(&self, deadline: Duration, then: impl FnOnce(&mut LoopContext) + Send + 'static) {
-        self.begin_stop(deadline, Some(Box::new(then)));
+        self.begin_stop(StopRequest { deadline, to_successor: false }, Some(Box::new(then)));
+    }
+
+    /// Begins to stop in favour of a successor that has [duplicates](Self::duplicate_listeners) of all listening sockets:
+    /// nobody is accepted any more, those who wait are left to the successor, and so are the paths of Unix sockets. The
+    /// rest is as for [`stop`](Self::stop). May be called from any thread.
+    ///
+    /// A socket that nobody else has is closed, and those who wait for it are reset.
+    pub fn retire(&self, deadline: Duration) {
+        self.begin_stop(StopRequest { deadline, to_successor: true }, None);
+    }
+
+    /// As [`retire`](Self::retire), and runs `then` on the base loop when nothing of the server is left. If the base loop ends
+    /// before that, `then` is dropped without being run.
+    pub fn retire_then(&self, deadline: Duration, then: impl FnOnce(&mut LoopContext) + Send + 'static) {
+        self.begin_stop(StopRequest { deadline, to_successor: true }, Some(Box::new(then)));
     }
 
     /// Whether nothing of the server is left but its handles.
@@ -140,37 +215,40 @@ impl<H: Handler> ServerHandle<H> {
         self.shared.wait_stopped(if waits_for_itself { Duration::ZERO } else { timeout })
     }
 
-    fn begin_stop(&self, deadline: Duration, then: Option<AfterStop>) {
-        if let Some(source) = self.shared.request_stop(deadline, then) {
-            self.tell_stop(source, deadline);
+    fn begin_stop(&self, request: StopRequest, then: Option<AfterStop>) {
+        if let Some(source) = self.shared.request_stop(request, then) {
+            self.tell_stop(source, request);
         }
     }
 
-    fn tell_stop(&self, source: SourceId, deadline: Duration) {
+    fn tell_stop(&self, source: SourceId, request: StopRequest) {
         let _ = self.shared.base.post_to_source(source, move |source, context| {
             if let Some(source) = downcast::<LoopSource<H>>(source) {
-                source.begin_stop(context, deadline);
+                source.begin_stop(context, request);
             } else if let Some(source) = downcast::<BaseSource<H>>(source) {
-                source.begin_stop(context, deadline);
+                source.begin_stop(context, request);
             }
         });
     }
 
     fn set_paused(&self, paused: bool) {
-        for worker in self.handlers() {
-            let _ = worker.loop_handle().post_to_source(worker.source(), move |source, context| {
-                if let Some(source) = downcast::<LoopSource<H>>(source) {
-                    source.set_paused(context, paused);
-                }
-            });
-        }
-        if let Some(base) = self.shared.base_source() {
-            let _ = self.shared.base.post_to_source(base, move |source, context| {
-                if let Some(source) = downcast::<BaseSource<H>>(source) {
-                    source.set_paused(context, paused);
-                }
-            });
-        }
+        let workers = self.handlers();
+        self.shared.set_paused(paused, || {
+            for worker in workers {
+                let _ = worker.loop_handle().post_to_source(worker.source(), move |source, context| {
+                    if let Some(source) = downcast::<LoopSource<H>>(source) {
+                        source.set_paused(context, paused);
+                    }
+                });
+            }
+            if let Some(base) = self.shared.base_source() {
+                let _ = self.shared.base.post_to_source(base, move |source, context| {
+                    if let Some(source) = downcast::<BaseSource<H>>(source) {
+                        source.set_paused(context, paused);
+                    }
+                });
+            }
+        });
     }
 }
 

@@ -35,10 +35,20 @@ pub(crate) struct ServerShared {
 
 pub(super) type AfterStop = Box<dyn FnOnce(&mut LoopContext) + Send>;
 
+/// How a server is to stop.
+#[derive(Clone, Copy)]
+pub(super) struct StopRequest {
+    pub(super) deadline: Duration,
+    /// Another process goes on with the listening sockets, so that those who wait are left to it.
+    pub(super) to_successor: bool,
+}
+
 #[derive(Default)]
 struct Stop {
-    requested: Option<Duration>,
+    requested: Option<StopRequest>,
     done: bool,
+    /// Nobody is accepted for now.
+    paused: bool,
     /// Loops that have not finished yet.
     loops: usize,
     then: Vec<AfterStop>,
@@ -64,16 +74,19 @@ impl ServerShared {
     }
 
     /// The server is up. Answers the stop that was asked for before it was, if any.
-    pub(super) fn base_started(&self, source: SourceId) -> Option<Duration> {
+    pub(super) fn base_started(&self, source: SourceId) -> Option<StopRequest> {
         let stop = self.lock();
         let _ = self.base_source.set(source);
         stop.requested
     }
 
     /// Notes a stop. Answers the source that is to be told, if the server is up and not down again.
-    pub(super) fn request_stop(&self, deadline: Duration, then: Option<AfterStop>) -> Option<SourceId> {
+    pub(super) fn request_stop(&self, request: StopRequest, then: Option<AfterStop>) -> Option<SourceId> {
         let mut stop = self.lock();
-        stop.requested = Some(stop.requested.map_or(deadline, |earlier| earlier.min(deadline)));
+        stop.requested = Some(stop.requested.map_or(request, |earlier| StopRequest {
+            deadline: earlier.deadline.min(request.deadline),
+            to_successor: earlier.to_successor || request.to_successor,
+        }));
         if stop.done {
             drop(stop);
             if let Some(then) = then {
@@ -89,8 +102,30 @@ impl ServerShared {
         self.base_source.get().copied()
     }
 
+    /// All of the server's sources and their loops, the base loop's first.
+    pub(super) fn sources(&self) -> Vec<(LoopHandle, SourceId)> {
+        let base = self.base_source().map(|source| (self.base.clone(), source));
+        let workers = self.workers.get().into_iter().flatten();
+        // Without threads the base loop is a worker itself.
+        let others = workers.filter(|(event_loop, _)| !event_loop.is_same_loop(&self.base)).cloned();
+        base.into_iter().chain(others).collect()
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.lock().done
+    }
+
+    pub(super) fn is_accepting(&self) -> bool {
+        let stop = self.lock();
+        self.base_source.get().is_some() && stop.requested.is_none() && !stop.done && !stop.paused
+    }
+
+    /// Notes that nobody is accepted, or somebody is again, and has `tell` tell the loops so: in the same order as it is noted, if
+    /// several threads ask for it.
+    pub(super) fn set_paused(&self, paused: bool, tell: impl FnOnce()) {
+        let mut stop = self.lock();
+        stop.paused = paused;
+        tell();
     }
 
     pub(super) fn wait_stopped(&self, timeout: Duration) -> bool {
@@ -170,8 +205,8 @@ pub(super) fn add_loop_source<H: Handler>(
 }
 
 impl<H: Handler> LoopSource<H> {
-    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
-        let deadline = context.clock().after(deadline);
+    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, request: StopRequest) {
+        let deadline = context.clock().after(request.deadline);
         if deadline < self.stop_at {
             self.stop_at = deadline;
             if let Some(timer) = self.stop_timer.take() {
@@ -181,6 +216,11 @@ impl<H: Handler> LoopSource<H> {
         }
         if !self.stopping {
             self.stopping = true;
+            if request.to_successor {
+                for acceptor in std::mem::take(&mut self.acceptors) {
+                    acceptor.leave(context);
+                }
+            }
             self.stop_accepting(context);
         }
         self.finish_if_empty(context);
@@ -212,6 +252,10 @@ impl<H: Handler> LoopSource<H> {
         for acceptor in &mut self.acceptors {
             acceptor.set_paused(context, paused);
         }
+    }
+
+    pub(super) fn duplicate_listeners(&self) -> io::Result<Vec<Listener>> {
+        self.acceptors.iter().map(Acceptor::duplicate).collect()
     }
 
     pub(super) fn group(&mut self) -> &mut Group<H> {
@@ -340,16 +384,20 @@ pub(super) fn add_base_source<H: Handler>(
 }
 
 impl<H: Handler> BaseSource<H> {
-    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, deadline: Duration) {
+    pub(super) fn begin_stop(&mut self, context: &mut LoopContext, request: StopRequest) {
         for mut acceptor in std::mem::take(&mut self.acceptors) {
-            acceptor.drain(context, &self.shared.gate, self.hand_over());
-            acceptor.close(context);
+            if request.to_successor {
+                acceptor.leave(context);
+            } else {
+                acceptor.drain(context, &self.shared.gate, self.hand_over());
+                acceptor.close(context);
+            }
         }
         // Behind what has just been handed over to them. A loop that has ended has reported so.
         for worker in &self.workers {
             let _ = worker.loop_handle().post_to_source(worker.source(), move |source, context| {
                 if let Some(source) = downcast::<LoopSource<H>>(source) {
-                    source.begin_stop(context, deadline);
+                    source.begin_stop(context, request);
                 }
             });
         }
@@ -359,6 +407,10 @@ impl<H: Handler> BaseSource<H> {
         for acceptor in &mut self.acceptors {
             acceptor.set_paused(context, paused);
         }
+    }
+
+    pub(super) fn duplicate_listeners(&self) -> io::Result<Vec<Listener>> {
+        self.acceptors.iter().map(Acceptor::duplicate).collect()
     }
 
     fn workers_stopped(&mut self, context: &mut LoopContext) {
@@ -427,44 +479,6 @@ impl<H: Handler> Source for BaseSource<H> {
     fn handler(&mut self) -> &mut dyn Any {
         self
     }
-}
-
-/// Deals a server's listeners out: to the base loop, which hands over, and to each of the others.
-pub(super) fn spread_listeners(
-    listeners: Vec<Listener>,
-    spread: Spread,
-    loops: usize,
-) -> io::Result<(Vec<Listener>, Vec<Vec<Listener>>)> {
-    let mut of_base = Vec::new();
-    let mut of_loops: Vec<Vec<Listener>> = (0..loops).map(|_| Vec::new()).collect();
-    for listener in listeners {
-        if spread != Spread::ListenerPerLoop || listener.local_address()?.is_unix() {
-            of_base.push(listener);
-            continue;
-        }
-        let siblings: io::Result<Vec<Listener>> = (1..loops).map(|_| listener.share()).collect();
-        let siblings = match siblings {
-            Err(error) if is_refused(&error) => {
-                let address = listener.local_address()?;
-                log::info!(
-                    "{address} can't have a listener for each loop, its connections are handed over: {error}"
-                );
-                of_base.push(listener);
-                continue;
-            }
-            siblings => siblings?,
-        };
-        for (of_loop, listener) in of_loops.iter_mut().zip(std::iter::once(listener).chain(siblings)) {
-            of_loop.push(listener);
-        }
-    }
-    Ok((of_base, of_loops))
-}
-
-/// Whether the system lets no other socket join a listener, as when another user bound it: a service manager, or this process
-/// before it gave up its privileges.
-fn is_refused(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
 pub(super) fn downcast<S: Source>(source: &mut dyn Source) -> Option<&mut S> {

@@ -35,6 +35,12 @@ impl ConnectionId {
     pub(crate) fn loop_number(self) -> u32 {
         self.loop_number
     }
+
+    /// What its text names it by: the loop's number, and its own among all connections that the loop has had.
+    #[cfg(feature = "control")]
+    pub(crate) fn serial(self) -> (u32, u64) {
+        (self.loop_number, self.generation)
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -77,6 +83,11 @@ impl Table {
     #[inline]
     pub(crate) fn of(context: &mut LoopContext) -> &mut Self {
         context.split_upper().0
+    }
+
+    #[cfg(feature = "control")]
+    pub(super) fn number(&self) -> u32 {
+        self.loop_number
     }
 
     pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {

@@ -56,9 +56,9 @@ struct Inner<S: Session> {
 }
 
 /// A loop that has had sessions of the service.
-struct Worker<S: Session> {
-    number: u32,
-    handler: HandlerHandle<Sessions<S>>,
+pub(super) struct Worker<S: Session> {
+    pub(super) number: u32,
+    pub(super) handler: HandlerHandle<Sessions<S>>,
     totals: Arc<LoopTotals>,
 }
 
@@ -132,7 +132,7 @@ impl<S: Session> SessionManager<S> {
         (self.inner.service.codec)().encode_to_bytes(message)
     }
 
-    fn loops<R>(&self, run: impl FnOnce(&[Worker<S>]) -> R) -> R {
+    pub(super) fn loops<R>(&self, run: impl FnOnce(&[Worker<S>]) -> R) -> R {
         run(&self.inner.loops.read().unwrap_or_else(PoisonError::into_inner))
     }
 

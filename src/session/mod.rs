@@ -77,6 +77,8 @@ mod filter;
 pub mod filters;
 mod id;
 mod idle;
+#[cfg(feature = "control")]
+mod inspection;
 mod live;
 mod manager;
 mod marks;
@@ -101,6 +103,8 @@ pub use error::{ErrorAction, SessionError, WriteError};
 pub use filter::{FilterContext, MessageFilter, Verdict};
 pub use id::SessionId;
 pub use idle::{Idle, IdleKind};
+#[cfg(feature = "control")]
+pub(crate) use inspection::{InspectedSession, SessionFigures};
 pub use manager::{Audience, SessionHandle, SessionManager};
 pub use opening::Opening;
 pub use service::SessionService;

@@ -30,7 +30,7 @@ use crate::reactor::{LoopContext, caught, discard};
 /// through the service's [`SessionManager`].
 pub struct Sessions<S: Session> {
     manager: SessionManager<S>,
-    live: Slab<Live<S>>,
+    pub(super) live: Slab<Live<S>>,
     staging: Buffer,
     /// Made with the first session, as it has to be known then on which loop they are.
     own: Option<Own>,
@@ -60,7 +60,7 @@ impl<S: Session> Sessions<S> {
     }
 
     /// Runs something with a session of this loop; nothing if it has ended.
-    pub(super) fn with(
+    pub(crate) fn with(
         &mut self,
         context: &mut LoopContext,
         id: SessionId,

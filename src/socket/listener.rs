@@ -63,9 +63,9 @@ impl Listener {
     /// Takes over a socket that listens already, such as one that was inherited, and makes it
     /// non-blocking and close-on-exec.
     ///
-    /// The path of a Unix socket stays when this is dropped, as it belongs to whoever made it. The
-    /// options of accepted sockets are left as they are; see
-    /// [`set_accepted_options`](Self::set_accepted_options).
+    /// The path of a Unix socket stays when this is dropped, as it belongs to whoever made it, unless
+    /// [`own_path`](Self::own_path) is called. The options of accepted sockets are left as they are;
+    /// see [`set_accepted_options`](Self::set_accepted_options).
     ///
     /// # Errors
     ///
@@ -81,6 +81,19 @@ impl Listener {
         }
         set_flags(fd.as_fd())?;
         Ok(Self { socket: Socket::from_accepted(fd, kind), options: ListenOptions::new(), path: None })
+    }
+
+    /// A second descriptor of the same listening socket, for another process: both accept from one
+    /// backlog, which outlives either of them.
+    ///
+    /// The path of a Unix socket stays with the listener that this was made from.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, when descriptors have run out for one.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let duplicate = Socket::from_accepted(self.socket.as_fd().try_clone_to_owned()?, self.kind());
+        Ok(Self { socket: duplicate, options: self.options.clone(), path: None })
     }
 
     /// One more listener on the same address in this process, so that each event loop has its own;
@@ -176,6 +189,22 @@ impl Listener {
         if let Some(path) = &mut self.path {
             path.keep();
         }
+    }
+
+    /// Removes the path of a Unix socket when this is dropped, as if this had made it: for a successor
+    /// whose predecessor [keeps](Self::keep_path) it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it has no path, or if what is there by now is no
+    /// socket; otherwise what the system says to a look at the path.
+    pub fn own_path(&mut self) -> io::Result<()> {
+        let address = self.local_address()?;
+        let path = address.as_pathname().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{address} has no path to be removed"))
+        })?;
+        self.path = Some(OwnPath::take_socket(path)?);
+        Ok(())
     }
 
     fn kind(&self) -> Kind {

@@ -10,18 +10,36 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::address::Address;
 
-/// A path that a listener made, and which it removes again if it is still its own.
+/// A path that a listener made, or was given by its predecessor, and which it removes again if it is still its own.
 #[derive(Debug)]
 pub(super) struct OwnPath {
     /// Absolute, so that a change of the working directory doesn't matter.
     path: PathBuf,
-    /// Device and inode, or none if the path is to stay.
-    identity: Option<(u64, u64)>,
+    /// None if the path is to stay.
+    identity: Option<PathIdentity>,
+}
+
+/// Which file is at a path, by device and inode number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PathIdentity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 impl OwnPath {
     pub(super) fn take(path: &Path) -> io::Result<Self> {
         Ok(Self { path: std::path::absolute(path)?, identity: Some(identity(&fs::symlink_metadata(path)?)) })
+    }
+
+    /// As [`take`](Self::take), of a path that others may have been at.
+    pub(super) fn take_socket(path: &Path) -> io::Result<Self> {
+        if !fs::symlink_metadata(path)?.file_type().is_socket() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} isn't a socket, hence not the listener's", path.display()),
+            ));
+        }
+        Self::take(path)
     }
 
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
@@ -79,8 +97,8 @@ pub(super) fn remove_stale(address: &Address, path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-fn identity(metadata: &fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
+fn identity(metadata: &fs::Metadata) -> PathIdentity {
+    PathIdentity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 #[cfg(test)]
