@@ -72,11 +72,13 @@
 //! - [`buffer`]: the [`Buffer`] between connections and handlers.
 //! - [`codec`]: messages out of a buffer and into one: [`Codec`](codec::Codec), frames by length, lines, text, JSON.
 //! - [`session`]: an object of yours for each connection, typed messages, filters, keys to find sessions by.
+//! - `control` (a feature): requests in JSON over a Unix socket, to look into a running server and to steer it.
 //! - [`testing`]: handlers and their connections under test, without sockets and without waiting.
 //!
 //! # Features
 //!
 //! - `compression`: streams between sessions compressed by deflate (`session::byte_filters::Compression`).
+//! - `control`: control sockets, and a client for them (the module `control`).
 //! - `json`: messages that are JSON values, by way of serde (`codec::Json`).
 //! - `signal`: `SIGINT`, `SIGTERM` and others as callbacks of a loop (the module `reactor::signal`).
 //!
@@ -114,6 +116,9 @@ pub(crate) type Upper = connection::Table;
 mod pages {
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[cfg(feature = "control")]
+    #[doc = include_str!("../docs/control.md")]
+    mod control {}
     #[cfg(feature = "signal")]
     #[doc = include_str!("../docs/guide.md")]
     mod guide {}

@@ -30,7 +30,7 @@ pub struct CommandBuilder {
 /// they are called, what type they have and whether they may be left out, as the type itself says.
 ///
 /// ```
-/// use campana::control::{Command, Router};
+/// use campana::control::{Command, Failure, Router};
 /// use serde::Deserialize;
 ///
 /// #[derive(Deserialize)]
@@ -45,7 +45,7 @@ pub struct CommandBuilder {
 ///     Command::new("add", "Adds two numbers.")
 ///         .parameter("a", "the first")
 ///         .parameter("b", "the second")
-///         .answers(|_call, add: Add| add.a.checked_add(add.b).ok_or_else(|| "too large".into())),
+///         .answers(|_call, add: Add| add.a.checked_add(add.b).ok_or_else(|| Failure::new("too large"))),
 /// )?;
 /// # Ok::<(), campana::control::CommandError>(())
 /// ```
