@@ -16,7 +16,7 @@ use super::failure::{Failure, code};
 use crate::codec::json_is_deeper;
 
 /// The version of the protocol.
-pub(crate) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 /// How deep arrays and objects may be nested in a request.
 const MAX_DEPTH: usize = 64;
 
@@ -161,7 +161,7 @@ impl Serialize for Base<'_> {
     }
 }
 
-/// Appends a reply to `to`. What can't be written as JSON becomes an error reply, whose failure is answered.
+/// Appends a reply to `to`; nothing if the result can't be written as JSON, which the failure says.
 pub(super) fn write_reply<R: Serialize + ?Sized>(
     to: &mut Vec<u8>,
     id: Option<&str>,

@@ -160,6 +160,15 @@ impl Session for ControlSession {
         }
     }
 
+    /// Who doesn't read the answers is not read from either.
+    fn on_high_water(&mut self, cx: &mut SessionContext<'_, Self>) {
+        cx.pause_reading();
+    }
+
+    fn on_low_water(&mut self, cx: &mut SessionContext<'_, Self>) {
+        cx.resume_reading();
+    }
+
     fn on_idle(&mut self, cx: &mut SessionContext<'_, Self>, idle: Idle) {
         if idle.kind == IdleKind::Both && self.exchange.counts.in_flight == 0 {
             self.shared.totals.ended_inactive.add(1);

@@ -9,9 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::error::ClientError;
-
-/// The version of the protocol that is spoken here.
-const VERSION: u64 = 1;
+use crate::control::envelope::VERSION;
 
 /// The reply to a request of a [`ControlClient`](super::ControlClient).
 #[derive(Debug)]
