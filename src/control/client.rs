@@ -246,8 +246,10 @@ impl ControlClient {
                 Err(ClientError::Disconnected) => return Err(self.farewell()),
                 Err(error) => return Err(error),
             }
-            let or_input = self.has_room();
-            if self.link.wait_for_room(deadline, or_input)? {
+            if !self.has_room() {
+                return Err(ClientError::Full);
+            }
+            if self.link.wait_for_room_or_packet(deadline)? {
                 self.keep_next()?;
             }
         }

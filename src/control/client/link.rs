@@ -84,10 +84,9 @@ impl Link {
         }
     }
 
-    /// Waits until there is room for a packet, or if `or_input` holds until a packet has come. Says whether one has.
-    pub(super) fn wait_for_room(&self, deadline: Deadline, or_input: bool) -> Result<bool, ClientError> {
-        let input = if or_input { PollFlags::IN } else { PollFlags::empty() };
-        Ok(self.wait(PollFlags::OUT | input, deadline)?.contains(PollFlags::IN))
+    /// Waits until there is room for a packet, or one has come. Says whether one has.
+    pub(super) fn wait_for_room_or_packet(&self, deadline: Deadline) -> Result<bool, ClientError> {
+        Ok(self.wait(PollFlags::OUT | PollFlags::IN, deadline)?.contains(PollFlags::IN))
     }
 
     /// Waits for a packet. Up to `descriptors` of those that came along are kept if it is something; others are closed.

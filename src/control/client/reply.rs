@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::error::ClientError;
-use crate::control::envelope::VERSION;
+
+/// The version of the protocol that is spoken here.
+const VERSION: u64 = 1;
 
 /// The reply to a request of a [`ControlClient`](super::ControlClient).
 #[derive(Debug)]
@@ -136,6 +138,10 @@ impl From<Failure> for ErrorReply {
 fn from_json<'a, T: Deserialize<'a>>(packet: &'a [u8]) -> Result<T, ClientError> {
     if packet.is_empty() {
         return Err(malformed("it is an empty packet"));
+    }
+    // Arrays of what members there are would do as well otherwise.
+    if !packet.trim_ascii_start().starts_with(b"{") {
+        return Err(malformed("it is no object in JSON"));
     }
     serde_json::from_slice(packet).map_err(malformed)
 }
