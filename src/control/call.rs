@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
 /// How it is answered.
 impl Call<'_> {
     pub(super) fn answer<R: Serialize>(&mut self, result: &Result<R, Failure>) {
-        if self.exchange.take_pending() {
+        if self.exchange.is_pending() {
             self.exchange.answer(self.shared, &mut self.cx, result.as_ref());
         }
     }
@@ -110,13 +110,12 @@ impl Call<'_> {
             self.answer::<()>(&Err(Failure::new(text).code(code::BUSY)));
             return None;
         }
-        if !self.exchange.take_pending() {
+        if !self.exchange.is_pending() {
             return None;
         }
-        self.exchange.counts.in_flight += 1;
         let id = self.exchange.id().map(str::to_owned);
-        let ends_session = std::mem::take(&mut self.exchange.ends_after_reply);
-        Some(Responder::new(self.cx.handle(), id, ends_session))
+        let number = self.exchange.put_off();
+        Some(Responder::new(self.cx.handle(), id, number))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::session::SessionHandle;
 pub struct Responder {
     session: SessionHandle<ControlSession>,
     id: Option<String>,
+    number: u64,
     ends_session: bool,
     is_done: bool,
 }
@@ -24,6 +25,8 @@ pub struct Responder {
 /// An answer on its way to the session's loop.
 pub(super) struct Answer {
     pub(super) id: Option<String>,
+    /// Which of the session's requests that were put off it answers.
+    pub(super) number: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) is_error: bool,
     pub(super) ends_session: bool,
@@ -31,12 +34,8 @@ pub(super) struct Answer {
 }
 
 impl Responder {
-    pub(super) fn new(
-        session: SessionHandle<ControlSession>,
-        id: Option<String>,
-        ends_session: bool,
-    ) -> Self {
-        Self { session, id, ends_session, is_done: false }
+    pub(super) fn new(session: SessionHandle<ControlSession>, id: Option<String>, number: u64) -> Self {
+        Self { session, id, number, ends_session: false, is_done: false }
     }
 
     /// The request's id, if it has one.
@@ -104,8 +103,8 @@ impl Responder {
         if !self.session.is_open() {
             return Err(ReplyError);
         }
-        let (id, ends_session) = (self.id.take(), self.ends_session);
-        let answer = Answer { id, bytes, is_error, ends_session, descriptors };
+        let (id, number, ends_session) = (self.id.take(), self.number, self.ends_session);
+        let answer = Answer { id, number, bytes, is_error, ends_session, descriptors };
         self.session.run(move |session, cx| session.answer_later(cx, answer)).map_err(|_| ReplyError)
     }
 }

@@ -76,6 +76,10 @@ pub(super) struct Exchange {
     id: String,
     /// Nothing more is asked: the session ends with its last answer.
     ends_when_answered: bool,
+    /// How many requests have been put off, which numbers them.
+    put_off: u64,
+    /// The requests put off with whose answer the session ends.
+    ends_with: Vec<u64>,
     reply: Vec<u8>,
 }
 
@@ -91,6 +95,8 @@ impl ControlSession {
             has_id: false,
             id: String::new(),
             ends_when_answered: false,
+            put_off: 0,
+            ends_with: Vec::new(),
             reply: Vec::new(),
         };
         Self { shared, exchange }
@@ -218,8 +224,22 @@ impl Exchange {
         std::mem::take(&mut self.is_pending)
     }
 
+    /// Whether a request waits for an answer from this callback.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_pending
+    }
+
+    /// Answers the request later; what is given is the number that it then has.
+    pub(super) fn put_off(&mut self) -> u64 {
+        self.is_pending = false;
+        self.counts.in_flight += 1;
+        self.put_off += 1;
+        self.put_off
+    }
+
     /// Notes whose answer comes next.
     fn begin(&mut self, id: Option<&str>) {
+        self.ends_after_reply = false;
         self.has_id = id.is_some();
         self.id.clear();
         self.id.push_str(id.unwrap_or_default());
@@ -235,11 +255,14 @@ impl Exchange {
             return self.fail(shared, cx, &Failure::new(text).code(code::NOT_PERMITTED).with("role", role));
         }
         self.is_pending = true;
-        self.ends_after_reply = false;
+        let put_off = self.put_off;
         let mut call = Call { cx: cx.reborrow(), shared, exchange: self, command: command.name() };
         (command.run)(&mut call, request.params());
         // A handler that has terminated the session has nobody to answer.
         self.is_pending = false;
+        if self.put_off != put_off && std::mem::take(&mut self.ends_after_reply) {
+            self.ends_with.push(self.put_off);
+        }
     }
 
     /// Answers the request that was begun.
@@ -263,6 +286,8 @@ impl Exchange {
                 true
             }
         };
+        // Not before: a result may panic while it is written.
+        self.is_pending = false;
         self.send(shared, cx, &reply, is_error);
         if reply.capacity() <= KEPT {
             self.reply = reply;
@@ -286,7 +311,7 @@ impl Exchange {
         } else {
             self.count(shared, cx, false);
         }
-        if answer.ends_session {
+        if answer.ends_session || self.ends_with.contains(&answer.number) {
             cx.close();
         } else if self.ends_when_answered {
             self.end_when_answered(cx);
