@@ -89,7 +89,7 @@ fn each_violation_of_the_envelope_is_named_and_the_session_lives() {
     let client = control.connect();
     let members = "a request has `version`, `command`, `params` and `id`";
     let unknown = |name: &str| format!("`{name}` is unknown: {members}");
-    let violations: [(&str, Option<&str>, &[&str]); 20] = [
+    let violations: [(&str, Option<&str>, &[&str]); 22] = [
         (r#"{"command":"echo","id":"1"}"#, Some("1"), &["`version` is missing"]),
         (r#"{"version":2,"command":"echo","id":"2"}"#, Some("2"), &["`version` is 2: this is version 1"]),
         (r#"{"version":1.0,"command":"echo"}"#, None, &["`version` is 1.0: this is version 1"]),
@@ -122,6 +122,9 @@ fn each_violation_of_the_envelope_is_named_and_the_session_lives() {
         (r#"{"version":1,"command":"echo","id":null}"#, None, &["`id` is null: it has to be a string"]),
         (r#"{"version":1,"command":"echo","id":"5","parms":{}}"#, Some("5"), &[&unknown("parms")]),
         (r#"[{"version":1,"command":"echo"}]"#, None, &["the request is an array: it has to be an object"]),
+        // The members' values in order, as derived code takes them for a struct.
+        (r#"[1,"echo",{},"7"]"#, None, &["the request is an array: it has to be an object"]),
+        (r#" [1,"echo",{},"7"]"#, None, &["the request is an array: it has to be an object"]),
         (r#""echo""#, None, &["the request is a string: it has to be an object"]),
         ("true", None, &["the request is a boolean: it has to be an object"]),
         ("null", None, &["the request is null: it has to be an object"]),
@@ -129,10 +132,10 @@ fn each_violation_of_the_envelope_is_named_and_the_session_lives() {
             r#"{"command":true,"params":1,"id":"6","no":1}"#,
             Some("6"),
             &[
+                "`version` is missing",
                 "`command` is a boolean: it has to be a string",
                 &unknown("no"),
                 "`params` is a number: it has to be an object",
-                "`version` is missing",
             ],
         ),
     ];
@@ -168,6 +171,27 @@ fn what_is_no_json_is_an_error_without_id_and_the_session_lives() {
         "invalid_request",
         &["the request is nested deeper than 64 levels: send flatter parameters"],
     );
+    client.assert_lives();
+}
+
+#[test]
+fn what_is_wrong_is_told_in_short_however_much_it_is() {
+    let control = patient([echo()]);
+    let client = control.connect();
+    let assert_short = |request: String, code: &str| {
+        let reply = client.ask(request);
+        assert_eq!(reply["code"], code, "{reply}");
+        let text = reply.to_string();
+        assert!(text.len() < 4000, "{} bytes", text.len());
+    };
+    let long = "\u{1}é".repeat(15_000);
+    assert_short(json!({"version": 1, "command": long}).to_string(), "unknown_command");
+    assert_short(json!({"version": long, "command": "echo"}).to_string(), "invalid_request");
+    assert_short(json!({"version": [long], "command": "echo"}).to_string(), "invalid_request");
+    assert_short(json!({"version": 1, "command": "echo", (&long): 1}).to_string(), "invalid_request");
+    let many: Vec<String> = (0..20_000).map(|number| format!(r#""{number}":0"#)).collect();
+    assert_short(format!("{{{}}}", many.join(",")), "invalid_request");
+    assert_short(format!("{{{}", many.join(",")), "invalid_request");
     client.assert_lives();
 }
 
@@ -408,6 +432,7 @@ fn requests_behind_the_one_that_ends_the_session_are_not_run() {
     assert_eq!(client.receive().unwrap()["id"], "1");
     assert_eq!(client.receive().unwrap()["result"], "bye");
     client.assert_ends();
+    drop(client);
     wait_until("the session to end", || control.handle.sessions().is_empty());
     assert_eq!(runs.load(Ordering::SeqCst), 1);
 }
@@ -709,6 +734,11 @@ fn a_reply_that_no_packet_takes_is_answered_by_an_error() {
     client.command("later", "8");
     take(&put_by).reply("x".repeat(4 << 20)).unwrap();
     assert_too_large(client.receive().unwrap(), "8");
+    // More than may be pending at all: nor is its client a slow one.
+    client.command("later", "9");
+    take(&put_by).reply("x".repeat(16 << 20)).unwrap();
+    let reply = client.receive().unwrap();
+    assert_eq!((&reply["code"], &reply["id"]), (&json!("too_large"), &json!("9")), "{reply}");
     client.assert_lives();
 }
 

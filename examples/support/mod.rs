@@ -64,9 +64,14 @@ pub(crate) fn or_fail<T, E: Display>(result: Result<T, E>) -> T {
 
 /// Ends the process with status 1 and one line on standard error.
 pub(crate) fn fail(message: impl Display) -> ! {
+    fail_with(1, message)
+}
+
+/// As [`fail`], with another status.
+pub(crate) fn fail_with(status: i32, message: impl Display) -> ! {
     let line = format!("{}: {message}\n", env!("CARGO_BIN_NAME"));
     let _ = io::stderr().write_all(line.as_bytes());
-    std::process::exit(1);
+    std::process::exit(status);
 }
 
 /// Prints a line on standard output at once. Unlike `println`, it doesn't mind if nobody reads it.

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use campana::Address;
 
-use super::{fail, print, stderr_log};
+use super::{fail, fail_with, print, stderr_log};
 
 /// The options that a program has.
 pub(crate) struct Options {
     mode: Option<&'static str>,
     summary: &'static str,
     declared: Vec<Declared>,
+    operands: Option<&'static str>,
+    notes: &'static str,
+    usage_status: i32,
 }
 
 struct Declared {
@@ -44,7 +47,7 @@ impl Options {
 
     /// A program with `--log` and `--help` alone.
     pub(crate) fn new(summary: &'static str) -> Self {
-        Self { mode: None, summary, declared: Vec::new() }
+        Self { mode: None, summary, declared: Vec::new(), operands: None, notes: "", usage_status: 1 }
     }
 
     /// A server, which has `--listen` and `--threads` too.
@@ -69,6 +72,24 @@ impl Options {
         self
     }
 
+    /// Takes operands besides options, in any order; all that follows `--` are operands.
+    pub(crate) fn operands(mut self, usage: &'static str) -> Self {
+        self.operands = Some(usage);
+        self
+    }
+
+    /// What the help says at its end.
+    pub(crate) fn notes(mut self, notes: &'static str) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// The status with which the process ends if its arguments are wrong, for a program that needs 1 for something else.
+    pub(crate) fn usage_status(mut self, status: i32) -> Self {
+        self.usage_status = status;
+        self
+    }
+
     /// The options of one mode of a program that has several.
     pub(crate) fn of_mode(mut self, mode: &'static str) -> Self {
         self.mode = Some(mode);
@@ -84,7 +105,8 @@ impl Options {
                 "off, error, warn, info, debug or trace; default: $CAMPANA_LOG or info",
             )
             .option("--help", None, "show this help");
-        let arguments = Arguments { given: options.read(options.arguments()), options };
+        let (given, operands) = options.read(options.arguments());
+        let arguments = Arguments { options, given, operands };
         if arguments.has("--help") {
             arguments.options.print_help();
             std::process::exit(0);
@@ -99,39 +121,61 @@ impl Options {
         std::env::args_os().skip(if self.mode.is_some() { 2 } else { 1 })
     }
 
-    fn read(&self, arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<(&'static str, String)> {
+    fn read(
+        &self,
+        arguments: impl Iterator<Item = std::ffi::OsString>,
+    ) -> (Vec<(&'static str, String)>, Vec<String>) {
         let mut arguments = arguments.map(|argument| {
-            argument.into_string().unwrap_or_else(|argument| fail(format_args!("{argument:?} is not UTF-8")))
+            argument
+                .into_string()
+                .unwrap_or_else(|argument| self.fail(format_args!("{argument:?} is not UTF-8")))
         });
-        let mut given = Vec::new();
+        let (mut given, mut operands) = (Vec::new(), Vec::new());
         while let Some(argument) = arguments.next() {
+            if self.operands.is_some() && !argument.starts_with("--") {
+                operands.push(argument);
+                continue;
+            }
+            if self.operands.is_some() && argument == "--" {
+                operands.extend(arguments);
+                break;
+            }
             let (name, value) = match argument.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (argument.as_str(), None),
             };
             let Some(declared) = self.declared.iter().find(|declared| declared.name() == name) else {
-                fail(format_args!("unknown option {argument:?}; --help lists those there are"));
+                self.fail(format_args!("unknown option {argument:?}; --help lists those there are"));
             };
             let value = match (declared.takes_value(), value) {
                 (true, value) => value
                     .or_else(|| arguments.next())
-                    .unwrap_or_else(|| fail(format_args!("{} lacks its value", declared.usage))),
+                    .unwrap_or_else(|| self.fail(format_args!("{} lacks its value", declared.usage))),
                 (false, None) => String::new(),
-                (false, Some(_)) => fail(format_args!("{name} takes no value")),
+                (false, Some(_)) => self.fail(format_args!("{name} takes no value")),
             };
             given.push((declared.name(), value));
         }
-        given
+        (given, operands)
     }
 
     fn print_help(&self) {
         let mode = self.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
-        print(format_args!("{}\n\nUsage: {}{mode} [OPTION]...\n", self.summary, env!("CARGO_BIN_NAME")));
+        let operands = self.operands.map(|operands| format!(" {operands}")).unwrap_or_default();
+        let program = env!("CARGO_BIN_NAME");
+        print(format_args!("{}\n\nUsage: {program}{mode} [OPTION]...{operands}\n", self.summary));
         let width = self.declared.iter().map(|declared| declared.usage.len()).max().unwrap_or(0);
         for Declared { usage, default, help } in &self.declared {
             let default = default.map(|value| format!(" (default: {value})")).unwrap_or_default();
             print(format_args!("  {usage:width$}  {help}{default}"));
         }
+        if !self.notes.is_empty() {
+            print(format_args!("\n{}", self.notes));
+        }
+    }
+
+    fn fail(&self, message: impl Display) -> ! {
+        fail_with(self.usage_status, message)
     }
 
     fn declared(&self, name: &str) -> &Declared {
@@ -155,9 +199,20 @@ impl Declared {
 pub(crate) struct Arguments {
     options: Options,
     given: Vec<(&'static str, String)>,
+    operands: Vec<String>,
 }
 
 impl Arguments {
+    /// What was given besides options.
+    pub(crate) fn operands(&self) -> &[String] {
+        &self.operands
+    }
+
+    /// Ends the process, as its arguments are wrong.
+    pub(crate) fn fail(&self, message: impl Display) -> ! {
+        self.options.fail(message)
+    }
+
     /// Whether an option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.given.iter().any(|(given, _)| *given == name)
@@ -166,7 +221,7 @@ impl Arguments {
     /// The value of an option; the last one, if it was given several times.
     pub(crate) fn value<T: FromStr<Err: Display>>(&self, name: &str) -> T {
         self.optional(name)
-            .unwrap_or_else(|| fail(format_args!("{} is needed", self.options.declared(name).usage)))
+            .unwrap_or_else(|| self.fail(format_args!("{} is needed", self.options.declared(name).usage)))
     }
 
     /// The value of an option without a default, if it was given.
@@ -200,6 +255,6 @@ impl Arguments {
     }
 
     fn reject(&self, name: &str, text: impl Display, error: impl Display) -> ! {
-        fail(format_args!("{} can't be {text}: {error}", self.options.declared(name).usage))
+        self.fail(format_args!("{} can't be {text}: {error}", self.options.declared(name).usage))
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::excerpt::excerpt;
 use super::failure::{Failure, code};
 use crate::codec::json_is_deeper;
 
@@ -19,6 +20,10 @@ use crate::codec::json_is_deeper;
 pub(super) const VERSION: u64 = 1;
 /// How deep arrays and objects may be nested in a request.
 const MAX_DEPTH: usize = 64;
+/// How many things that are wrong with a request are told one by one.
+const MAX_COMPLAINTS: usize = 10;
+/// How many bytes of a request an error repeats.
+const MAX_REPEATED: usize = 200;
 
 /// A request that keeps to the protocol.
 #[derive(Debug, Deserialize)]
@@ -68,7 +73,14 @@ pub(super) fn parse(packet: &[u8]) -> Result<Request<'_>, Violation> {
         return Err(Violation { id: None, failure: invalid(text) });
     }
     match serde_json::from_slice::<Request<'_>>(packet) {
-        Ok(request) if request.version == VERSION && request.params().starts_with('{') => Ok(request),
+        Ok(request)
+            if request.version == VERSION
+                && request.params().starts_with('{')
+                // An array of the members' values would do as well for serde.
+                && packet.trim_ascii_start().starts_with(b"{") =>
+        {
+            Ok(request)
+        }
         Ok(_) => Err(violation(packet, None)),
         Err(error) => Err(violation(packet, Some(&error))),
     }
@@ -77,23 +89,27 @@ pub(super) fn parse(packet: &[u8]) -> Result<Request<'_>, Violation> {
 /// Finds all that is wrong with a request that isn't one.
 #[cold]
 fn violation(packet: &[u8], error: Option<&serde_json::Error>) -> Violation {
-    let Ok(value) = serde_json::from_slice::<Value>(packet) else {
-        let reason = error.map_or(String::new(), |error| format!(": {error}"));
-        return Violation { id: None, failure: invalid(format!("the request is not JSON{reason}")) };
+    let value = match serde_json::from_slice::<Value>(packet) {
+        Ok(value) => value,
+        Err(error) => {
+            return Violation { id: None, failure: invalid(format!("the request is not JSON: {error}")) };
+        }
     };
     let Value::Object(members) = value else {
         let failure = invalid(format!("the request is {}: it has to be an object", kind_of(&value)));
         return Violation { id: None, failure };
     };
-    let mut wrong = members.iter().filter_map(|(name, value)| complaint(name, value)).collect::<Vec<_>>();
-    for required in ["version", "command"] {
-        if !members.contains_key(required) {
-            wrong.push(format!("`{required}` is missing"));
-        }
-    }
+    let missing = ["version", "command"].into_iter().filter(|required| !members.contains_key(*required));
+    let mut wrong = missing.map(|required| format!("`{required}` is missing")).collect::<Vec<_>>();
+    wrong.extend(members.iter().filter_map(|(name, value)| complaint(name, value)));
     if wrong.is_empty() {
         // Such as a member that is there twice.
         wrong.push(error.map_or_else(|| "the request is invalid".to_owned(), ToString::to_string));
+    }
+    if wrong.len() > MAX_COMPLAINTS {
+        let more = wrong.len() - MAX_COMPLAINTS;
+        wrong.truncate(MAX_COMPLAINTS);
+        wrong.push(format!("{more} more such errors"));
     }
     let mut wrong = wrong.into_iter();
     let failure = invalid(wrong.next().unwrap_or_default());
@@ -105,11 +121,15 @@ fn violation(packet: &[u8], error: Option<&serde_json::Error>) -> Violation {
 fn complaint(name: &str, value: &Value) -> Option<String> {
     match (name, value) {
         ("version", Value::Number(number)) if number.as_u64() == Some(VERSION) => None,
-        ("version", value) => Some(format!("`version` is {value}: this is version {VERSION}")),
+        ("version", value) => {
+            let value = value.to_string();
+            Some(format!("`version` is {}: this is version {VERSION}", excerpt(&value, MAX_REPEATED)))
+        }
         ("command" | "id", Value::String(_)) | ("params", Value::Object(_)) => None,
         ("command" | "id", value) => Some(format!("`{name}` is {}: it has to be a string", kind_of(value))),
         ("params", value) => Some(format!("`params` is {}: it has to be an object", kind_of(value))),
         (unknown, _) => {
+            let unknown = excerpt(unknown, MAX_REPEATED);
             Some(format!("`{unknown}` is unknown: a request has `version`, `command`, `params` and `id`"))
         }
     }

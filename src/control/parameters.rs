@@ -15,6 +15,7 @@ use serde_path_to_error::{Path, Segment};
 
 pub(crate) use self::fields::{Field, fields_of};
 use self::object::Object;
+use super::excerpt::excerpt;
 
 /// How long an error's text may be, in bytes, before its middle is left out: the value that it quotes may be as long as a request.
 const LONGEST: usize = 1000;
@@ -34,7 +35,7 @@ pub(crate) fn parse<P: DeserializeOwned>(params: &str) -> Result<P, Vec<String>>
     let mut json = serde_json::Deserializer::from_str(params);
     let value = serde_path_to_error::deserialize(Object(&mut json))
         .map_err(|error| vec![explain(error.path(), error.inner())])?;
-    json.end().map_err(|error| vec![shortened(format!("params: {}", text_of(&error)))])?;
+    json.end().map_err(|error| vec![format!("params: {}", text_of(&error))])?;
     Ok(value)
 }
 
@@ -60,7 +61,7 @@ fn explain(path: &Path, error: &serde_json::Error) -> String {
     {
         append_key(&mut place, field);
     }
-    shortened(format!("{place}: {fault}"))
+    excerpt(&format!("{place}: {fault}"), LONGEST).into_owned()
 }
 
 /// The error's text without the position, which tells nothing to those who see the parameters on a command line or in a form.
@@ -104,14 +105,4 @@ fn append_key(place: &mut String, key: &str) {
     let is_plain =
         !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-$".contains(&byte));
     _ = if is_plain { write!(place, ".{key}") } else { write!(place, "[{key:?}]") };
-}
-
-/// The text, or its beginning and its end.
-fn shortened(text: String) -> String {
-    if text.len() <= LONGEST {
-        return text;
-    }
-    let boundary = |index: usize| (0..=index).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
-    let (head, tail) = (boundary(LONGEST * 3 / 4), boundary(text.len() - LONGEST / 4));
-    format!("{}…{}", &text[..head], &text[tail..])
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::excerpt::excerpt;
 use super::failure::code;
 use super::{Command, Failure};
 
@@ -74,9 +75,13 @@ impl Router {
     #[cold]
     pub(super) fn unknown(&self, name: &str) -> Failure {
         let names: Vec<&str> = self.commands.keys().map(String::as_str).collect();
-        Failure::new(format!("there is no command `{}`: there are {}", name.escape_debug(), names.join(", ")))
-            .code(code::UNKNOWN_COMMAND)
-            .with("commands", names)
+        Failure::new(format!(
+            "there is no command `{}`: there are {}",
+            excerpt(&name.escape_debug().to_string(), 200),
+            names.join(", ")
+        ))
+        .code(code::UNKNOWN_COMMAND)
+        .with("commands", names)
     }
 }
 

@@ -53,6 +53,7 @@ pub struct LoopFigures {
 #[derive(Clone, Debug, Default)]
 pub struct LatenessHistogram {
     counts: [u64; LATENESS_BUCKETS],
+    sum: Duration,
 }
 
 impl LatenessHistogram {
@@ -66,6 +67,12 @@ impl LatenessHistogram {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// How late all of them were together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        self.sum
     }
 
     /// An upper bound of the given quantile (`0.5` is the median), to a factor of two; zero if nothing was counted.
@@ -151,6 +158,8 @@ impl Counter {
 
 #[derive(Debug, Default)]
 pub(crate) struct Lateness {
+    /// In nanoseconds.
+    sum: Counter,
     counts: [Counter; LATENESS_BUCKETS],
 }
 
@@ -159,16 +168,29 @@ impl Lateness {
         let micros = nanos / 1000;
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
         self.counts[bucket.min(LATENESS_BUCKETS - 1)].add(1);
+        self.sum.add(nanos);
     }
 
     fn snapshot(&self) -> LatenessHistogram {
-        LatenessHistogram { counts: std::array::from_fn(|bucket| self.counts[bucket].value()) }
+        LatenessHistogram {
+            counts: std::array::from_fn(|bucket| self.counts[bucket].value()),
+            sum: Duration::from_nanos(self.sum.value()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sum_of_lateness_is_exact() {
+        let lateness = Lateness::default();
+        for nanos in [0, 1, 999, 1_500, 2_000_000_000] {
+            lateness.record(nanos);
+        }
+        assert_eq!(lateness.snapshot().sum(), Duration::from_nanos(2_000_002_500));
+    }
 
     #[test]
     fn lateness_falls_into_powers_of_two_of_a_microsecond() {

@@ -47,9 +47,11 @@ impl<C: Codec> SessionView<'_, C> {
 
     #[inline]
     fn accept_staged(&mut self) -> Result<WriteId, WriteError> {
-        let Body { core, staging, .. } = &mut *self.body;
+        let Body { core, staging, bytes, .. } = &mut *self.body;
         let staged = staging.readable();
-        if staged > core.room || core.writes.pending() >= core.config.pending_writes {
+        // Whether there is room for a packet, and whether there ever can be, the connection knows.
+        let goes_at_once = core.has(PACKETS) && bytes.is_none();
+        if (staged > core.room && !goes_at_once) || core.writes.pending() >= core.config.pending_writes {
             staging.unwrite(staged - core.staged);
             return Err(self.overflow());
         }
@@ -72,6 +74,7 @@ impl<C: Codec> SessionView<'_, C> {
             match self.conn.send(&mut self.body.staging) {
                 Ok(()) => {}
                 Err(SendError::TooLarge) => return Err(WriteError::TooLarge),
+                Err(SendError::Full) => return Err(self.overflow()),
                 Err(_) => return Err(WriteError::Closed),
             }
         }

@@ -112,7 +112,7 @@ pub(crate) fn unique(name: &str) -> String {
 }
 
 /// A test is at `target/PROFILE/deps/`, an example at `target/PROFILE/examples/`.
-fn path_of(example: &str) -> PathBuf {
+pub(crate) fn path_of(example: &str) -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();

@@ -130,6 +130,9 @@ impl Core {
         // Each packet that waits has a cost of its own, be it an empty one.
         let waiting = self.packets.as_ref().map_or(0, |queue| queue.len() + queue.packets() * PACKET_COST);
         if waiting + len > self.config.hard_cap {
+            if len > io.packet_capacity() {
+                return Err(SendError::TooLarge);
+            }
             self.end(CloseReason::SlowConsumer);
             return Err(SendError::Full);
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::connections::CHUNK;
@@ -16,8 +17,17 @@ use crate::reactor::{HandlerHandle, LoopContext};
 use crate::session::{Session, SessionConfig, SessionView, Sessions};
 
 /// What the text of a connection's id names it by, and that of its session: the number of its loop, and its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "String")]
 pub(super) struct Serial(u32, u64);
+
+impl TryFrom<String> for Serial {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is no id of a connection, which are such as 1-17"))
+    }
+}
 
 impl Serial {
     pub(super) fn loop_number(self) -> u32 {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::gather::{Gather, Share};
 use super::loops::InspectedLoop;
 use super::paging::{Best, Page, SortValue};
-use super::text::{Needle, as_text, as_text_if_any, millis};
+use super::text::{Needle, as_text, as_text_if_any, fitting, millis};
 use crate::connection::{ConnectionFigures, ConnectionId, ConnectionState, InspectedConnection};
 use crate::reactor::{LoopContext, SourceId};
 use crate::socket::Address;
@@ -68,11 +68,11 @@ pub(super) struct ConnectionQuery {
 #[derive(Debug, Serialize)]
 pub(super) struct ConnectionRow {
     #[serde(serialize_with = "as_text")]
-    id: ConnectionId,
+    pub(super) id: ConnectionId,
     #[serde(rename = "loop", serialize_with = "as_text")]
     event_loop: Arc<str>,
     #[serde(serialize_with = "as_text_if_any")]
-    server: Option<Arc<str>>,
+    pub(super) server: Option<Arc<str>>,
     #[serde(serialize_with = "as_text")]
     peer: Address,
     #[serde(serialize_with = "as_text_if_any")]
@@ -97,6 +97,7 @@ pub(super) struct Connections {
     /// How many of them were asked for.
     pub(super) matched: u64,
     pub(super) offset: usize,
+    #[serde(serialize_with = "fitting")]
     pub(super) connections: Vec<ConnectionRow>,
 }
 

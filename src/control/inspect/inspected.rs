@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::loops::InspectedLoop;
 use super::servers::{AfterStop, NamedServer};
 use super::sessions::InspectedService;
+use crate::control::Failure;
 use crate::reactor::{LoopContext, LoopHandle};
 
 /// What is inspected; all commands share it.
@@ -26,8 +27,29 @@ impl Inspected {
         Arc::new(Self { began: Instant::now(), loops, servers, on_drained: Mutex::new(on_drained) })
     }
 
-    pub(super) fn services(&self) -> impl Iterator<Item = (&Arc<str>, &dyn InspectedService)> {
+    pub(super) fn services(&self) -> impl Iterator<Item = (&Arc<str>, &dyn InspectedService)> + Clone {
         self.servers.iter().filter_map(|server| Some((&server.name, server.service.as_deref()?)))
+    }
+
+    /// A server, by its name.
+    pub(super) fn server(&self, name: &str) -> Result<&NamedServer, Failure> {
+        let found = self.servers.iter().find(|server| *server.name == *name);
+        found.ok_or_else(|| unknown("server", name, self.servers.iter().map(|server| &server.name)))
+    }
+
+    /// One server, or all.
+    pub(super) fn servers_called(&self, name: Option<&str>) -> Result<Vec<&NamedServer>, Failure> {
+        match name {
+            Some(name) => Ok(vec![self.server(name)?]),
+            None => Ok(self.servers.iter().collect()),
+        }
+    }
+
+    /// What a service is called, by its name.
+    pub(super) fn service(&self, name: &str) -> Result<&Arc<str>, Failure> {
+        let names = self.services().map(|(known, _)| known);
+        let found = names.clone().find(|known| ***known == *name);
+        found.ok_or_else(|| unknown("service", name, names))
     }
 
     /// Has some servers stop.
@@ -51,4 +73,15 @@ impl Inspected {
             }
         }
     }
+}
+
+/// There is none of this name: it says which there are.
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a Arc<str>>) -> Failure {
+    let known: Vec<String> = known.map(|name| name.to_string()).collect();
+    let there_are = match known.len() {
+        0 => "there are none".to_owned(),
+        _ => format!("there are {}", known.join(", ").escape_debug()),
+    };
+    let text = format!("there is no {what} `{}`: {there_are}", name.escape_debug());
+    Failure::new(text).code(format!("unknown_{what}")).with(format!("{what}s"), known)
 }

@@ -1,9 +1,13 @@
 //! The loops that are inspected.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
 
 use super::servers::NamedServer;
-use crate::reactor::{LoopHandle, SourceId};
+use super::text::as_text;
+use crate::reactor::{LATENESS_BUCKETS, LatenessHistogram, LoopHandle, SourceId};
 
 /// A loop that is inspected.
 #[derive(Clone, Debug)]
@@ -53,4 +57,75 @@ impl InspectedLoop {
         loops.push(Self { name: name.into(), handle: handle.clone(), servers: Vec::new() });
         loops.len() - 1
     }
+}
+
+/// A loop, as it is shown.
+#[derive(Serialize)]
+pub(super) struct LoopRow {
+    #[serde(serialize_with = "as_text")]
+    name: Arc<str>,
+    alive: bool,
+    turns: u64,
+    events: u64,
+    stale_events: u64,
+    tasks: u64,
+    timers: u64,
+    wakeups: u64,
+    panics: u64,
+    slow_callbacks: u64,
+    longest_callback_us: u64,
+    channels: usize,
+    connections: usize,
+    timers_pending: usize,
+    timer_lateness: LatenessRow,
+    task_lateness: LatenessRow,
+}
+
+/// How late something was: bucket 0 counts what was less than 1 us late, bucket `i` what was less than `2^i` us late and no less than
+/// half of that; the last one is open at the top.
+#[derive(Serialize)]
+struct LatenessRow {
+    count: u64,
+    p50_us: u64,
+    p99_us: u64,
+    buckets: [u64; LATENESS_BUCKETS],
+}
+
+impl LoopRow {
+    pub(super) fn of(event_loop: &InspectedLoop) -> Self {
+        let figures = event_loop.handle.figures();
+        Self {
+            name: Arc::clone(&event_loop.name),
+            alive: event_loop.handle.is_alive(),
+            turns: figures.turns,
+            events: figures.events,
+            stale_events: figures.stale_events,
+            tasks: figures.tasks,
+            timers: figures.timers,
+            wakeups: figures.wakeups,
+            panics: figures.panics,
+            slow_callbacks: figures.slow_callbacks,
+            longest_callback_us: micros(figures.longest_callback),
+            channels: figures.channels,
+            connections: figures.connections,
+            timers_pending: figures.timers_pending,
+            timer_lateness: LatenessRow::of(&figures.timer_lateness),
+            task_lateness: LatenessRow::of(&figures.task_lateness),
+        }
+    }
+}
+
+impl LatenessRow {
+    fn of(lateness: &LatenessHistogram) -> Self {
+        Self {
+            count: lateness.total(),
+            p50_us: micros(lateness.quantile(0.5)),
+            p99_us: micros(lateness.quantile(0.99)),
+            buckets: *lateness.counts(),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use super::connections::CHUNK;
 use super::gather::{Gather, Share};
 use super::loops::InspectedLoop;
 use super::paging::{Best, Page, SortValue};
-use super::text::{Needle, as_text, millis};
+use super::text::{Needle, as_text, fitting, millis};
 use crate::reactor::{HandlerHandle, LoopHandle};
 use crate::session::{
     IdleCounts, InspectedSession, ServiceStats, Session, SessionFigures, SessionId, SessionManager,
@@ -86,7 +86,7 @@ pub(super) struct SessionQuery {
 #[derive(Debug, Serialize)]
 pub(super) struct SessionRow {
     #[serde(serialize_with = "as_text")]
-    id: SessionId,
+    pub(super) id: SessionId,
     #[serde(serialize_with = "as_text")]
     service: Arc<str>,
     #[serde(rename = "loop", serialize_with = "as_text")]
@@ -138,6 +138,7 @@ pub(super) struct SessionPage {
     /// How many of them were asked for.
     pub(super) matched: u64,
     pub(super) offset: usize,
+    #[serde(serialize_with = "fitting")]
     pub(super) sessions: Vec<SessionRow>,
 }
 
