@@ -149,11 +149,29 @@ fn without_servers_there_are_only_the_socket_and_the_process() {
 }
 
 #[test]
-fn metrics_of_fifty_loops_go_into_one_reply() {
+fn metrics_that_are_too_many_for_one_reply_come_in_parts() {
     let bed = Bed::start(|event_loop| {
-        let talk = Talk::start(event_loop, 50);
+        let talk = Talk::start(event_loop, 80);
+        (Inspector::new().service("talk", &talk.server, &talk.sessions), talk)
+    });
+    let mut client = bed.client();
+    assert_eq!(client.refused("metrics", json!({})).code, "too_large");
+    for (prefix, count) in [("campana_loop_timers", 2), ("campana_loop_timer_lateness", 1), ("campana_server_", 8)]
+    {
+        let answer = client.ask("metrics", json!({ "prefix": prefix }));
+        let families = families(answer["text"].as_str().unwrap());
+        assert_eq!(families.len(), count, "{prefix}");
+        assert!(families.iter().all(|family| family.name.starts_with(prefix)));
+    }
+    assert_eq!(client.ask("metrics", json!({"prefix": "nothing"}))["text"], "");
+}
+
+#[test]
+fn metrics_of_forty_loops_go_into_one_reply() {
+    let bed = Bed::start(|event_loop| {
+        let talk = Talk::start(event_loop, 40);
         (Inspector::new().service("talk", &talk.server, &talk.sessions), talk)
     });
     let families = metrics(&mut bed.client());
-    assert_eq!(family(&families, "campana_loop_alive").samples.len(), 51);
+    assert_eq!(family(&families, "campana_loop_alive").samples.len(), 41);
 }

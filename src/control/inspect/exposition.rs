@@ -9,6 +9,8 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 #[derive(Default)]
 pub(super) struct Exposition {
     text: String,
+    /// What the names of the families begin with that are of interest.
+    prefix: String,
 }
 
 /// What a family's samples are.
@@ -24,6 +26,11 @@ pub(super) enum Kind {
 pub(super) type Label<'a> = (&'static str, &'a str);
 
 impl Exposition {
+    /// Takes only the families whose names begin so.
+    pub(super) fn of(prefix: String) -> Self {
+        Self { text: String::new(), prefix }
+    }
+
     /// One family: its name, what it is, and all its samples, which `write` gives. One without samples is left out.
     pub(super) fn family(
         &mut self,
@@ -32,6 +39,9 @@ impl Exposition {
         help: &str,
         write: impl FnOnce(&mut Family<'_>),
     ) {
+        if !name.starts_with(&self.prefix) {
+            return;
+        }
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -125,6 +135,17 @@ mod tests {
              eggs_total{hen=\"b\"} 18446744073709551615\n\
              # HELP weight_grams On average.\n# TYPE weight_grams gauge\nweight_grams 57.25\n"
         );
+    }
+
+    #[test]
+    fn families_of_other_names_than_are_asked_for_are_left_out() {
+        let mut metrics = Exposition::of("eggs_".to_owned());
+        for name in ["hens", "eggs_laid", "eggs_broken", "eggs", "no_eggs_"] {
+            metrics.family(name, Kind::Gauge, "Some.", |family| family.sample(None, 1));
+        }
+        let text = metrics.into_text();
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples, ["eggs_laid 1", "eggs_broken 1"]);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::control::session::Totals;
 use crate::reactor::{LatenessHistogram, LoopFigures};
 use crate::session::ServiceStats;
 
-/// All metrics, in Prometheus' text format; `sessions` and `control` are the control socket's own.
-pub(super) fn metrics(inspected: &Inspected, sessions: usize, control: &Totals) -> String {
-    let mut to = Exposition::default();
+/// The metrics whose names begin with `prefix`, in Prometheus' text format; `sessions` and `control` are the control socket's own.
+pub(super) fn metrics(inspected: &Inspected, sessions: usize, control: &Totals, prefix: String) -> String {
+    let mut to = Exposition::of(prefix);
     of_loops(inspected, &mut to);
     of_servers(inspected, &mut to);
     of_services(inspected, &mut to);

@@ -42,7 +42,8 @@ enum Directed {
 
 struct Ranked<R> {
     rank: Rank,
-    row: R,
+    /// Boxed, as rows are long and are moved often while they find their places.
+    row: Box<R>,
 }
 
 impl<R> PartialEq for Ranked<R> {
@@ -88,11 +89,11 @@ impl<R> Best<R> {
         };
         let rank = Rank { value, serial };
         if self.rows.len() < self.capacity {
-            self.rows.push(Ranked { rank, row: make() });
+            self.rows.push(Ranked { rank, row: Box::new(make()) });
         } else if let Some(mut last) = self.rows.peek_mut()
             && rank < last.rank
         {
-            *last = Ranked { rank, row: make() };
+            *last = Ranked { rank, row: Box::new(make()) };
         }
     }
 
@@ -112,7 +113,7 @@ impl<R> Best<R> {
             rows.truncate(page.limit);
         }
         rows.sort_unstable();
-        rows.into_iter().map(|ranked| ranked.row).collect()
+        rows.into_iter().map(|ranked| *ranked.row).collect()
     }
 }
 

@@ -31,21 +31,31 @@ pub(super) fn commands(inspected: &Arc<Inspected>) -> Vec<Command> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+#[derive(Serialize)]
+struct Loops {
+    uptime_ms: u64,
+    loops: Vec<LoopRow>,
+}
+
 fn loops(inspected: Arc<Inspected>) -> Command {
     Command::new("loops", "Tells what each loop has done, and how late its timers and tasks were.").answers(
         move |_call, Nothing {}| {
-            let loops: Vec<_> = inspected.loops.iter().map(LoopRow::of).collect();
-            Ok(json!({ "uptime_ms": millis_of(inspected.began.elapsed()), "loops": loops }))
+            let loops = inspected.loops.iter().map(LoopRow::of).collect();
+            Ok(Loops { uptime_ms: millis_of(inspected.began.elapsed()), loops })
         },
     )
+}
+
+#[derive(Serialize)]
+struct Servers {
+    servers: Vec<ServerRow>,
 }
 
 fn servers(inspected: Arc<Inspected>) -> Command {
     Command::new("servers", "Tells where each server listens, on which loops, and whom it has let in.")
         .answers(move |_call, Nothing {}| {
-            let servers: Vec<_> =
-                inspected.servers.iter().map(|server| ServerRow::of(server, &inspected.loops)).collect();
-            Ok(json!({ "servers": servers }))
+            let row = |server| ServerRow::of(server, &inspected.loops);
+            Ok(Servers { servers: inspected.servers.iter().map(row).collect() })
         })
 }
 
@@ -149,14 +159,22 @@ fn page(offset: Option<usize>, limit: Option<Limit>, descending: bool) -> Page {
     Page { offset: offset.unwrap_or(0), limit: limit.map_or(50, |Limit(limit)| limit), descending }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    #[serde(default)]
+    prefix: String,
+}
+
 fn show_metrics(inspected: Arc<Inspected>) -> Command {
     Command::new(
         "metrics",
-        "Gives the figures of loops, servers, services and the process as metrics for Prometheus.",
+        "Gives figures of loops, servers, services and the process as metrics for Prometheus.",
     )
-    .answers(move |call, Nothing {}| {
+    .parameter("prefix", "what the names of those begin with that are given: all unless said")
+    .answers(move |call, Metrics { prefix }| {
         let sessions = call.session().manager().len();
-        let text = metrics(&inspected, sessions, &call.shared.totals);
+        let text = metrics(&inspected, sessions, &call.shared.totals, prefix);
         Ok(json!({ "content_type": CONTENT_TYPE, "text": text }))
     })
 }
