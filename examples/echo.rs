@@ -1,6 +1,7 @@
 //! Sends back whatever it receives (RFC 862).
 //!
-//! `cargo run --example echo`, then `nc 127.0.0.1 2007`.
+//! `cargo run --example echo`, then `nc 127.0.0.1 2007`. With `--control /tmp/echo.sock` it has a control socket, and whoever
+//! is started with `--control /tmp/echo.sock --take-over` goes on where it was, without refusing anybody.
 
 mod support;
 
@@ -9,8 +10,8 @@ use std::process::ExitCode;
 use support::Options;
 
 fn main() -> ExitCode {
-    let arguments = Options::server("Sends back whatever it receives (RFC 862).", "127.0.0.1:2007").parse();
-    support::serve(&arguments, |server, event_loop| {
+    let options = Options::server("Sends back whatever it receives (RFC 862).", "127.0.0.1:2007").control();
+    support::control::serve(&options.parse(), |server, event_loop| {
         server
             .on_data(|conn, input| conn.send(input.take()))
             // Who doesn't read what comes back is not read from either, until they do.

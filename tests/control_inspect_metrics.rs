@@ -156,7 +156,8 @@ fn metrics_that_are_too_many_for_one_reply_come_in_parts() {
     });
     let mut client = bed.client();
     assert_eq!(client.refused("metrics", json!({})).code, "too_large");
-    for (prefix, count) in [("campana_loop_timers", 2), ("campana_loop_timer_lateness", 1), ("campana_server_", 8)]
+    for (prefix, count) in
+        [("campana_loop_timers", 2), ("campana_loop_timer_lateness", 1), ("campana_server_", 8)]
     {
         let answer = client.ask("metrics", json!({ "prefix": prefix }));
         let families = families(answer["text"].as_str().unwrap());

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each example uses what it needs of it.
 
+#[cfg(feature = "control")]
+pub(crate) mod control;
 mod options;
 mod stderr_log;
 
@@ -27,6 +29,11 @@ pub(crate) fn serve<H: Handler>(
 ) -> ExitCode {
     let mut event_loop = new_event_loop();
     let server = or_fail(bind(arguments).and_then(|server| start(server, &mut event_loop)));
+    run_server(event_loop, &server)
+}
+
+/// Runs a server's loop until the server has stopped on SIGINT or SIGTERM.
+pub(crate) fn run_server<H: Handler>(event_loop: EventLoop, server: &ServerHandle<H>) -> ExitCode {
     let stopped = server.clone();
     run(event_loop, server.local_addresses(), move |_, signals| {
         let deadline = if signals == 1 { DRAIN } else { Duration::ZERO };

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::failure::code;
 use super::session::{Exchange, Shared};
 use super::{Access, ControlCounts, ControlSession, Failure, Responder, Router};
+use crate::connection::ServerHandle;
 use crate::reactor::LoopContext;
-use crate::session::SessionContext;
+use crate::session::{SessionContext, Sessions};
 use crate::socket::PeerCredentials;
 
 /// What a command's handler knows of its request, and has of the session that it came by.
@@ -55,6 +56,12 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn router(&self) -> &'a Router {
         &self.shared.router
+    }
+
+    /// The server behind the control socket; none under test, where there is no socket.
+    pub(super) fn server(&self) -> Option<&'a ServerHandle<Sessions<ControlSession>>> {
+        // Sessions run on the loop that the server is started on, hence after its start.
+        self.shared.server.get()
     }
 
     /// The loop that the session is on.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::access::Access;
@@ -15,7 +15,7 @@ use super::{ControlConfig, ControlSession, Router};
 use crate::codec::RawBytes;
 use crate::connection::{ServerHandle, TcpServer};
 use crate::reactor::LoopContext;
-use crate::session::{SessionManager, SessionService, Sessions};
+use crate::session::{Opening, SessionManager, SessionService, Sessions};
 use crate::socket::{Address, ListenOptions, Listener, PeerCredentials};
 
 /// A control socket on its way: named, configured, and not started yet.
@@ -39,10 +39,11 @@ pub struct ControlServer {
     place: Place,
     options: ListenOptions,
     config: ControlConfig,
-    authorize: Box<dyn Fn(&PeerCredentials) -> Access + Send + Sync>,
+    authorize: Authorize,
     adapt: Option<Adapt>,
 }
 
+type Authorize = Box<dyn Fn(&PeerCredentials) -> Access + Send + Sync>;
 type Adapt = Box<dyn FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession>>;
 
 enum Place {
@@ -127,26 +128,48 @@ impl ControlServer {
             }
         };
         let path = listener.local_address()?.as_pathname().map(OpenPath::new).transpose()?;
-        let config = self.config;
-        let (inactivity, max_request) = (config.inactivity, config.max_request);
+        let (max_sessions, max_request) = (self.config.max_sessions, self.config.max_request);
         let server = TcpServer::from_listeners(vec![listener])
-            .max_connections(config.max_sessions)
+            .max_connections(max_sessions)
             .configure(|connection| connection.packet_limit = max_request);
-        let service =
-            SessionService::new(|| RawBytes).configure(move |session| session.idle_both = Some(inactivity));
-        let service = match self.adapt {
-            Some(adapt) => adapt(service),
-            None => service,
-        };
-        let shared =
-            Arc::new(Shared { router, config, authorize: self.authorize, totals: Totals::default() });
-        let of_sessions = Arc::clone(&shared);
-        let (server, sessions) = service.serve(server, on, move |opening| {
-            // A socket without credentials belongs to nobody.
-            let peer = opening.peer_credentials().unwrap_or(PeerCredentials::NOBODY);
-            ControlSession::new(Arc::clone(&of_sessions), peer)
-        })?;
+        let (service, shared) = of_sessions(self.config, self.authorize, self.adapt, router);
+        let (server, sessions) = service.serve(server, on, factory(&shared))?;
+        let _ = shared.server.set(server.clone());
         Ok(ControlHandle { server, sessions, path, shared })
+    }
+
+    /// The handler of connections that come from elsewhere, and the limits that hold for them.
+    pub(crate) fn handler(self, router: Router) -> (Sessions<ControlSession>, ControlConfig) {
+        let config = self.config.clone();
+        let (service, shared) = of_sessions(self.config, self.authorize, self.adapt, router);
+        (service.handler(factory(&shared)), config)
+    }
+}
+
+/// What sessions are made of, and what they share.
+fn of_sessions(
+    config: ControlConfig,
+    authorize: Authorize,
+    adapt: Option<Adapt>,
+    router: Router,
+) -> (SessionService<ControlSession>, Arc<Shared>) {
+    let inactivity = config.inactivity;
+    let service =
+        SessionService::new(|| RawBytes).configure(move |session| session.idle_both = Some(inactivity));
+    let service = match adapt {
+        Some(adapt) => adapt(service),
+        None => service,
+    };
+    let (totals, server) = (Totals::default(), OnceLock::new());
+    (service, Arc::new(Shared { router, config, authorize, totals, server }))
+}
+
+fn factory(shared: &Arc<Shared>) -> impl Fn(&mut Opening<'_>) -> ControlSession + Send + Sync + 'static {
+    let shared = Arc::clone(shared);
+    move |opening| {
+        // A socket without credentials belongs to nobody.
+        let peer = opening.peer_credentials().unwrap_or(PeerCredentials::NOBODY);
+        ControlSession::new(Arc::clone(&shared), peer)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,9 +14,11 @@ use super::failure::{Failure, code};
 use super::responder::Answer;
 use super::{ControlConfig, Router};
 use crate::codec::RawBytes;
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, ServerHandle};
 use crate::reactor::Counter;
-use crate::session::{ErrorAction, Idle, IdleKind, Session, SessionContext, SessionError, WriteError};
+use crate::session::{
+    ErrorAction, Idle, IdleKind, Session, SessionContext, SessionError, Sessions, WriteError,
+};
 use crate::socket::PeerCredentials;
 
 type Context<'a> = SessionContext<'a, ControlSession>;
@@ -50,6 +52,8 @@ pub(super) struct Shared {
     pub(super) config: ControlConfig,
     pub(super) authorize: Box<dyn Fn(&PeerCredentials) -> Access + Send + Sync>,
     pub(super) totals: Totals,
+    /// The server behind the socket, from its start on.
+    pub(super) server: OnceLock<ServerHandle<Sessions<ControlSession>>>,
 }
 
 /// What the sessions of a control socket have counted together. All of them are on one loop, which alone writes here.

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+#[cfg(feature = "control")]
+use std::sync::{Arc, atomic::AtomicBool};
 
 use rustix::net::{SocketFlags, sockopt};
 use socket2::SockRef;
@@ -11,6 +13,8 @@ use super::address::Address;
 use super::bind_error::BindError;
 use super::options::{ListenOptions, SocketOptions};
 use super::stream::{Kind, Socket, retry, set_flags};
+#[cfg(feature = "control")]
+use super::unix_path::PathIdentity;
 use super::unix_path::{OwnPath, remove_stale};
 
 /// A listening socket, which hands out a [`Socket`] for each connection.
@@ -93,7 +97,8 @@ impl Listener {
     /// What the system says, when descriptors have run out for one.
     pub fn try_clone(&self) -> io::Result<Self> {
         let duplicate = Socket::from_accepted(self.socket.as_fd().try_clone_to_owned()?, self.kind());
-        Ok(Self { socket: duplicate, options: self.options.clone(), path: None })
+        let path = self.path.as_ref().and_then(OwnPath::of_duplicate);
+        Ok(Self { socket: duplicate, options: self.options.clone(), path })
     }
 
     /// One more listener on the same address in this process, so that each event loop has its own;
@@ -209,6 +214,28 @@ impl Listener {
 
     fn kind(&self) -> Kind {
         self.socket.kind()
+    }
+
+    /// The file of a Unix socket that this, or the listener that it is a duplicate of, owns.
+    #[cfg(feature = "control")]
+    pub(crate) fn path_identity(&self) -> Option<PathIdentity> {
+        self.path.as_ref()?.identity()
+    }
+
+    /// The descriptor alone, whoever owns the path.
+    #[cfg(feature = "control")]
+    pub(crate) fn into_descriptor(mut self) -> OwnedFd {
+        self.keep_path();
+        self.socket.into()
+    }
+
+    /// [Owns](Self::own_path) the path once `given` is set, if this is the file that is there then.
+    #[cfg(feature = "control")]
+    pub(crate) fn own_path_when(&mut self, given: Arc<AtomicBool>, path: PathIdentity) -> io::Result<()> {
+        if let Some(name) = self.local_address()?.as_pathname() {
+            self.path = Some(OwnPath::of_other(std::path::absolute(name)?, path, given));
+        }
+        Ok(())
     }
 
     fn create(address: &Address, options: &ListenOptions, reuse_port: bool) -> io::Result<Socket> {

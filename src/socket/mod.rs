@@ -57,3 +57,5 @@ pub use stream::{Packet, Socket};
 pub use tcp_info::{TcpInfo, TcpState};
 pub use to_address::ToAddress;
 pub use unix_name::UnixName;
+#[cfg(feature = "control")]
+pub(crate) use unix_path::PathIdentity;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,10 +19,13 @@ pub(super) struct OwnPath {
     path: PathBuf,
     /// None if the path is to stay.
     identity: Option<PathIdentity>,
+    /// Whether it has been given away to this process yet; none if it was made here.
+    given: Option<Arc<AtomicBool>>,
 }
 
 /// Which file is at a path, by device and inode number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "control", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PathIdentity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -28,7 +33,25 @@ pub(crate) struct PathIdentity {
 
 impl OwnPath {
     pub(super) fn take(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: std::path::absolute(path)?, identity: Some(identity(&fs::symlink_metadata(path)?)) })
+        let identity = identity(&fs::symlink_metadata(path)?);
+        Ok(Self { path: std::path::absolute(path)?, identity: Some(identity), given: None })
+    }
+
+    /// A path that another listener, or another process, owns until `given` is set.
+    pub(super) fn of_other(path: PathBuf, identity: PathIdentity, given: Arc<AtomicBool>) -> Self {
+        Self { path, identity: Some(identity), given: Some(given) }
+    }
+
+    /// The same path for a duplicate of the socket, which doesn't own it. Nothing if this doesn't either.
+    pub(super) fn of_duplicate(&self) -> Option<Self> {
+        let identity = self.identity.filter(|_| self.is_given())?;
+        Some(Self::of_other(self.path.clone(), identity, Arc::default()))
+    }
+
+    /// The file that it is or was, unless it is to stay.
+    #[cfg(feature = "control")]
+    pub(super) fn identity(&self) -> Option<PathIdentity> {
+        self.identity
     }
 
     /// As [`take`](Self::take), of a path that others may have been at.
@@ -49,11 +72,15 @@ impl OwnPath {
     pub(super) fn keep(&mut self) {
         self.identity = None;
     }
+
+    fn is_given(&self) -> bool {
+        self.given.as_ref().is_none_or(|given| given.load(Ordering::Acquire))
+    }
 }
 
 impl Drop for OwnPath {
     fn drop(&mut self) {
-        let Some(own) = self.identity else {
+        let Some(own) = self.identity.filter(|_| self.is_given()) else {
             return;
         };
         let is_own = fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == own);
@@ -104,7 +131,7 @@ fn identity(metadata: &fs::Metadata) -> PathIdentity {
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::fd::AsFd;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
     use crate::socket::listener::bind_socket;
@@ -157,6 +184,37 @@ pub(super) mod tests {
         ping(&successor);
         drop(successor);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_given_away_is_removed_only_if_it_is_still_the_same_file() {
+        let scratch = Scratch::new();
+        let path = scratch.path("s");
+        let claim = |identity: PathIdentity, is_given: bool| {
+            drop(OwnPath::of_other(path.clone(), identity, Arc::new(AtomicBool::new(is_given))));
+            path.exists()
+        };
+        let mut listener = bind(&format!("unix:{}", path.display()));
+        let own = listener.path_identity().unwrap();
+        listener.keep_path();
+        let other = PathIdentity { inode: own.inode + 1, ..own };
+        assert!(listener.try_clone().unwrap().path_identity().is_none(), "it is nobody's by now");
+        assert!(claim(own, false), "it was not given away yet");
+        assert!(claim(other, true), "something else was given away");
+        assert!(!claim(own, true));
+    }
+
+    #[test]
+    fn a_duplicate_knows_the_path_and_leaves_it_to_its_owner() {
+        let scratch = Scratch::new();
+        let listener = bind(&format!("unix:{}", scratch.path("s").display()));
+        let duplicate = listener.try_clone().unwrap();
+        assert_eq!(duplicate.path_identity(), listener.path_identity());
+        assert_eq!(duplicate.try_clone().unwrap().path_identity(), None);
+        drop(duplicate);
+        assert!(scratch.path("s").exists());
+        let taken_over = Listener::from_fd(listener.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(taken_over.path_identity(), None, "whose it is, is not known");
     }
 
     #[test]

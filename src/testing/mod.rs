@@ -77,6 +77,8 @@
 //!   `peer_credentials` are errors. Nor are there servers and attempts to connect, and so no
 //!   [`ServerHandle`](crate::ServerHandle) and no call of [`on_connect_failed`](crate::Handler::on_connect_failed).
 
+#[cfg(feature = "control")]
+mod control;
 mod link;
 mod peer;
 mod sessions;

@@ -104,6 +104,14 @@ impl Client {
         assert_eq!(self.read(text.len()), text.as_bytes());
     }
 
+    /// What comes back of a text, or why nothing does.
+    pub(crate) fn try_echo(&mut self, text: &str) -> std::io::Result<Vec<u8>> {
+        self.socket().write_all(text.as_bytes())?;
+        let mut bytes = vec![0; text.len()];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether the other end serves this connection, which it shows by an echo, rather than to have closed it.
     #[track_caller]
     pub(crate) fn is_served(&mut self) -> bool {
