@@ -15,7 +15,7 @@ mod inspection;
 #[path = "support/server.rs"]
 mod server;
 
-use inspection::{Bed, Talk, any_name};
+use inspection::{Bed, Talk, any_name, hold};
 use server::{Running, any, connect, read_exact, wait_until};
 
 /// Sessions on so many loops, under the name `talk`, with an inspector's socket.
@@ -348,7 +348,7 @@ fn sessions_are_shown_with_what_they_keep() {
         assert_eq!(client.rows("sessions", json!({ "sort": sort })).len(), 2, "by {sort}");
     }
     let beyond = client.ask("sessions", json!({"service": "talk", "offset": 2}));
-    assert_eq!(beyond, json!({"total": 2, "matched": 2, "offset": 2, "sessions": []}));
+    assert_eq!(beyond, json!({"total": 2, "matched": 2, "offset": 2, "sessions": [], "unanswered": []}));
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn an_inspector_without_anything_has_nothing_to_show() {
     let mut client = bed.client();
     assert_eq!(client.ask("servers", json!({})), json!({"servers": []}));
     assert_eq!(client.ask("loops", json!({}))["loops"], json!([]));
-    let nothing = json!({"total": 0, "matched": 0, "offset": 0, "connections": []});
+    let nothing = json!({"total": 0, "matched": 0, "offset": 0, "connections": [], "unanswered": []});
     assert_eq!(client.ask("connections", json!({})), nothing);
     assert_eq!(client.ask("sessions", json!({}))["total"], 0);
     assert_eq!(client.ask("pause", json!({})), json!({"servers": []}));
@@ -535,6 +535,25 @@ fn two_servers_of_one_name_are_one_too_many() {
     let mut event_loop = campana::EventLoop::new().unwrap();
     let server = any().start(&mut event_loop).unwrap();
     let _ = Inspector::of("echo", &server).server("echo", &server);
+}
+
+#[test]
+fn a_loop_that_is_held_up_is_named_and_the_others_are_shown() {
+    let bed = talk(2);
+    let _streams: Vec<_> = (0..4).map(|_| bed.of_test.connect(10)).collect();
+    let held = hold(bed.of_test.server.handlers()[1].loop_handle());
+    let mut client = bed.client();
+    let (connections, sessions) =
+        (client.0.send("connections", &()).unwrap(), client.0.send("sessions", &()).unwrap());
+    let connections: Value = client.0.wait(&connections).unwrap().into_result().unwrap();
+    let sessions: Value = client.0.wait(&sessions).unwrap().into_result().unwrap();
+    for (answer, total) in [(&connections, 3), (&sessions, 2)] {
+        assert_eq!(answer["unanswered"], json!(["talk-1"]));
+        assert_eq!(answer["total"], total);
+    }
+    drop(held);
+    wait_until("it to go on", || client.ask("sessions", json!({}))["total"] == 4);
+    assert_eq!(client.ask("connections", json!({}))["unanswered"], json!([]));
 }
 
 #[test]

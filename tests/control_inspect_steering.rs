@@ -13,7 +13,7 @@ mod inspection;
 #[path = "support/server.rs"]
 mod server;
 
-use inspection::{Bed, Client, Talk};
+use inspection::{Bed, Client, Talk, hold};
 use server::{Log, Recorder, any, connect, echo, is_served, read_exact, wait_gone, wait_until};
 
 /// Sessions on so many loops, and on the loop of the control socket connections without sessions, which echo.
@@ -101,6 +101,36 @@ fn what_is_kicked_at_once_waits_for_nobody() {
     wait_until("both to be gone", || {
         client.ask("connections", json!({"filter": "127.0.0.1"}))["matched"] == 0
     });
+}
+
+#[test]
+fn who_kicks_itself_is_told_so_before_it_ends() {
+    let bed = both(1);
+    let mut client = bed.client();
+    let own = client.column("connections", json!({"filter": "seqpacket:"}), "id").remove(0);
+    assert_eq!(client.ask("kick", json!({ "id": own })), json!({ "kicked": own }));
+    wait_until("its end", || bed.control.sessions().is_empty());
+    bed.client().ask("servers", json!({}));
+}
+
+#[test]
+fn what_a_loop_that_is_held_up_is_asked_for_is_done_when_it_goes_on() {
+    let bed = both(1);
+    let mut stream = bed.of_test.talk.connect(10);
+    let mut client = bed.client();
+    let id = id_of(&mut client, &stream);
+    let held = hold(bed.of_test.talk.server.handlers()[0].loop_handle());
+    let error = client.refused("kick", json!({ "id": id }));
+    assert_eq!(error.code, "unanswered");
+    assert!(
+        error.errors[0].starts_with(&format!("a loop that may have {} is held up", id.as_str().unwrap()))
+    );
+    assert_eq!(client.column("loops", json!({}), "alive"), [true, true], "others are answered meanwhile");
+    let others = bed.of_test.connect_plain();
+    let id = id_of(&mut client, &others);
+    assert_eq!(client.ask("kick", json!({ "id": id })), json!({ "kicked": id }), "nobody else is waited for");
+    drop(held);
+    assert_eq!(server::read_to_end(&mut stream), b"");
 }
 
 #[test]

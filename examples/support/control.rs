@@ -7,7 +7,7 @@ use campana::control::inspect::Inspector;
 use campana::control::{ControlServer, Handover, Predecessor, Router};
 use campana::{EventLoop, Handler, LoopContext, ServerHandle, TcpServer};
 
-use super::{Arguments, DRAIN, Options, bind, fail, new_event_loop, or_fail, run_server};
+use crate::support::{Arguments, DRAIN, Options, bind, fail, new_event_loop, or_fail, run_server};
 
 /// What the successor calls the server.
 const NAME: &str = "main";
@@ -23,7 +23,7 @@ impl Options {
     }
 }
 
-/// As [`serve`](super::serve), with a control socket if there is to be one.
+/// As [`serve`](crate::support::serve), with a control socket if there is to be one.
 ///
 /// The process that it takes over from ends when the last of its connections has.
 pub(crate) fn serve<H: Handler>(
@@ -35,7 +35,7 @@ pub(crate) fn serve<H: Handler>(
         if takes_over {
             fail("--take-over needs --control PATH");
         }
-        return super::serve(arguments, start);
+        return crate::support::serve(arguments, start);
     };
     let mut predecessor = if takes_over { or_fail(Predecessor::find(&path)) } else { None };
     let mut event_loop = new_event_loop();

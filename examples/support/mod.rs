@@ -2,8 +2,6 @@
 
 #![allow(dead_code)] // Each example uses what it needs of it.
 
-#[cfg(feature = "control")]
-pub(crate) mod control;
 mod options;
 mod stderr_log;
 
@@ -18,7 +16,7 @@ use campana::{EventLoop, Handler, LoopContext, ServerHandle, TcpServer};
 pub(crate) use options::{Arguments, Options};
 
 /// For how long a server's connections may go on after the first SIGINT or SIGTERM.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// Runs a server on the addresses of `--listen` until SIGINT or SIGTERM. `start` says what it does and starts it.
 ///
@@ -87,7 +85,7 @@ pub(crate) fn print(line: impl Display) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-fn bind(arguments: &Arguments) -> io::Result<TcpServer> {
+pub(crate) fn bind(arguments: &Arguments) -> io::Result<TcpServer> {
     let mut addresses = arguments.listen().into_iter();
     let Some(first) = addresses.next() else { fail("there is no address to listen on") };
     let mut server = TcpServer::bind(first)?.threads(arguments.value("--threads"));

@@ -44,7 +44,7 @@ pub struct ControlServer {
 }
 
 type Authorize = Box<dyn Fn(&PeerCredentials) -> Access + Send + Sync>;
-type Adapt = Box<dyn FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession>>;
+type Adapt = Box<dyn FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession> + Send>;
 
 enum Place {
     Address(io::Result<Address>),
@@ -103,7 +103,7 @@ impl ControlServer {
     /// Changes what sessions are made of: filters, attributes, and what [`ControlConfig`] has not.
     pub fn service(
         mut self,
-        adapt: impl FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession> + 'static,
+        adapt: impl FnOnce(SessionService<ControlSession>) -> SessionService<ControlSession> + Send + 'static,
     ) -> Self {
         self.adapt = Some(Box::new(adapt));
         self
@@ -127,7 +127,8 @@ impl ControlServer {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         };
-        let path = listener.local_address()?.as_pathname().map(OpenPath::new).transpose()?;
+        // That of a listener which was handed over may be relative to another directory than this process is in.
+        let path = listener.local_address()?.as_pathname().and_then(|path| OpenPath::new(path).ok());
         let (max_sessions, max_request) = (self.config.max_sessions, self.config.max_request);
         let server = TcpServer::from_listeners(vec![listener])
             .max_connections(max_sessions)
@@ -246,13 +247,13 @@ impl ControlHandle {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) for an abstract name, which has none;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for an abstract name, and for a path that this process can't see;
     /// [`NotFound`](io::ErrorKind::NotFound) if the path is not this socket's any more; otherwise what the system says.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         match &self.path {
             Some(path) => path.set_mode(mode),
             None => {
-                let text = "an abstract name has no permissions: authorize peers instead";
+                let text = "this control socket has no path with permissions: authorize peers instead";
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
         }

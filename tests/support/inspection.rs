@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use campana::codec::{Lines, Text};
@@ -15,10 +16,10 @@ use campana::session::filters::Logging;
 use campana::session::{
     AttributeKey, Session, SessionContext, SessionManager, SessionService, Sessions, WriteId,
 };
-use campana::{CloseReason, EventLoop, ServerHandle, TcpServer};
+use campana::{CloseReason, EventLoop, LoopContext, LoopHandle, ServerHandle, TcpServer};
 use serde_json::{Value, json};
 
-use super::server::{Running, connect, is_served, read_exact, wait_until};
+use super::server::{PATIENCE, Running, connect, read_exact, wait_until};
 
 const NOTE: AttributeKey<String> = AttributeKey::new("note");
 const NUMBER: AttributeKey<u32> = AttributeKey::new("number");
@@ -171,16 +172,16 @@ impl Client {
     }
 }
 
-/// Whether nobody answers a client within a time that would do.
-pub(crate) fn is_left_waiting(bed: &Running, stream: &mut TcpStream) -> bool {
-    stream.write_all(b"x\n").unwrap();
-    bed.settle();
-    stream.set_nonblocking(true).unwrap();
-    let waits = stream.peek(&mut [0]).is_err();
-    stream.set_nonblocking(false).unwrap();
-    waits
-}
-
-pub(crate) fn serves(stream: &mut TcpStream) {
-    is_served(stream);
+/// Holds a loop up until what is returned is dropped.
+#[track_caller]
+pub(crate) fn hold(event_loop: &LoopHandle) -> Sender<()> {
+    let (release, released) = channel::<()>();
+    let (report, reports) = channel();
+    let task = move |_: &mut LoopContext| {
+        report.send(()).unwrap();
+        let _ = released.recv_timeout(PATIENCE);
+    };
+    event_loop.post(task).unwrap();
+    reports.recv_timeout(PATIENCE).unwrap();
+    release
 }

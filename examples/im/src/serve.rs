@@ -28,6 +28,11 @@ pub(crate) fn run() -> ExitCode {
         )
         .option("--password-threads N", Some("2"), "threads that hash passwords")
         .option("--password-memory KIB", Some("19456"), "memory for each hash: what makes guessing expensive")
+        .option(
+            "--control PATH",
+            None,
+            "a control socket to look into it and to steer it: see the examples ctl and top",
+        )
         .of_mode("serve")
         .parse();
     let mut config = Config::new(arguments.value::<String>("--data"));
@@ -41,6 +46,9 @@ pub(crate) fn run() -> ExitCode {
 
     let mut event_loop = support::new_event_loop();
     let server = support::or_fail(Server::start(&config, &mut event_loop));
+    if let Some(path) = arguments.optional::<String>("--control") {
+        support::or_fail(server.inspector().on_drained(LoopContext::quit).serve(&mut event_loop, path));
+    }
     let stopper = server.stopper();
     let status = support::run(event_loop, server.local_addresses(), move |_, signals| {
         let deadline = if signals == 1 { DRAIN } else { Duration::ZERO };

@@ -3,8 +3,10 @@
 
 use std::process::Command;
 
+use campana::control::ControlClient;
 use im::protocol::{Conversation, Send};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use support::{Device, Program, Scratch, Server};
 
 mod support;
@@ -109,4 +111,24 @@ fn several_addresses_are_listened_on_each_with_its_line() {
     second.ask("/login ann");
     assert_eq!(server.terminate().status, Some(0));
     assert!(!path.exists());
+}
+
+#[test]
+fn over_its_control_socket_it_is_looked_into_and_drained() {
+    let scratch = Scratch::new();
+    let control = scratch.path().join("control.sock");
+    let mut server =
+        Server::in_directory(&scratch.path().join("data"), &["--control", control.to_str().unwrap()]);
+    server.make_friends(["ann", "bob"]);
+    let chat = Program::chat(&server.address(), "bob", &[]);
+    chat.expect("caught-up");
+    let mut operator = ControlClient::connect(control.as_path()).unwrap();
+    let seen: Value = operator.request("sessions", &json!({"service": "im"})).unwrap();
+    assert_eq!(seen["total"], 1, "{seen}");
+    assert_eq!(seen["sessions"][0]["authenticated"], true, "{seen}");
+    let answer: Value = operator.request("drain", &json!({"deadline_ms": 10_000})).unwrap();
+    assert_eq!(answer, json!({"draining": ["im"]}));
+    chat.expect("stopping");
+    assert_eq!(server.ended().status, Some(0));
+    assert!(!control.exists());
 }

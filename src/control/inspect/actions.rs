@@ -34,7 +34,7 @@ impl Serial {
         self.0
     }
 
-    fn names(self, id: ConnectionId) -> bool {
+    pub(super) fn names(self, id: ConnectionId) -> bool {
         id.serial() == (self.0, self.1)
     }
 
@@ -135,12 +135,12 @@ pub(super) fn reach(
 ) {
     let errand = Arc::new(Errand { serial, act: Mutex::new(Some(Box::new(act))) });
     let (all, of_connection) = (Arc::clone(inspected), Arc::clone(&errand));
-    let sessions = Gather::new(move |outcomes| match outcome_of(outcomes) {
+    let sessions = Gather::new(move |outcomes, _| match outcome_of(outcomes) {
         Some(outcome) => then(Some(outcome)),
         None => reach_connection(&all, &of_connection, then),
     });
-    for (_, service) in inspected.services() {
-        service.look_for(serial, &mut || Search::new(&errand, &sessions));
+    for (name, service) in inspected.services() {
+        service.look_for(serial, &mut || Search::new(&errand, &sessions, name));
     }
 }
 
@@ -150,9 +150,9 @@ fn reach_connection(
     errand: &Arc<Errand>,
     then: impl FnOnce(Option<Outcome>) + Send + 'static,
 ) {
-    let gather = Gather::new(move |outcomes| then(outcome_of(outcomes)));
+    let gather = Gather::new(move |outcomes, _| then(outcome_of(outcomes)));
     for event_loop in &inspected.loops {
-        let search = Search::new(errand, &gather);
+        let search = Search::new(errand, &gather, &event_loop.name);
         // What is refused is dropped, and is an answer by that.
         let _ = event_loop.handle.post(|context| {
             if context.loop_number() == search.errand.serial.loop_number() {
@@ -174,8 +174,8 @@ pub(super) struct Search {
 }
 
 impl Search {
-    fn new(errand: &Arc<Errand>, gather: &Gather<Option<Outcome>>) -> Self {
-        Self { errand: Arc::clone(errand), next_slot: 0, share: gather.share(None) }
+    fn new(errand: &Arc<Errand>, gather: &Gather<Option<Outcome>>, name: &Arc<str>) -> Self {
+        Self { errand: Arc::clone(errand), next_slot: 0, share: gather.share(name, None) }
     }
 
     fn next_slots(&mut self) -> Range<usize> {
@@ -192,7 +192,10 @@ impl Search {
             }
         });
         match found.and_then(|id| context.connection(id)) {
-            Some(mut conn) => *self.share.part() = self.errand.run(&mut conn),
+            Some(mut conn) => {
+                *self.share.part() = self.errand.run(&mut conn);
+                self.share.decide();
+            }
             None if more => context.run_later(|context| self.through_connections(context)),
             None => {}
         }

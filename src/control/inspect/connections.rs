@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::gather::{Gather, Share};
+use super::gather::{Gather, GiveUp, Share};
 use super::loops::InspectedLoop;
 use super::paging::{Best, Page, SortValue};
-use super::text::{Needle, as_text, as_text_if_any, fitting, millis};
+use super::text::{Needle, as_text, as_text_if_any, fitting, millis, names};
 use crate::connection::{ConnectionFigures, ConnectionId, ConnectionState, InspectedConnection};
 use crate::reactor::{LoopContext, SourceId};
 use crate::socket::Address;
@@ -99,29 +99,33 @@ pub(super) struct Connections {
     pub(super) offset: usize,
     #[serde(serialize_with = "fitting")]
     pub(super) connections: Vec<ConnectionRow>,
+    /// Loops that are held up, whose connections are missing.
+    pub(super) unanswered: Vec<String>,
 }
 
 /// What one loop has found so far.
-struct Found {
+pub(super) struct Found {
     total: u64,
     matched: u64,
     best: Best<ConnectionRow>,
 }
 
-/// Goes through the connections of all `loops`, and has `then` called with what was found when the last loop is through.
+/// Goes through the connections of all `loops`, and has `then` called with what was found when the last loop is through, or whoever
+/// asks gives up.
 ///
 /// Each loop looks at [`CHUNK`] slots a turn.
 pub(super) fn connections(
     loops: &[InspectedLoop],
     query: ConnectionQuery,
     then: impl FnOnce(Connections) + Send + 'static,
-) {
+) -> GiveUp<Found> {
     let (page, query) = (query.page, Arc::new(query));
-    let gather = Gather::new(move |parts: Vec<Found>| {
+    let gather = Gather::new(move |parts: Vec<Found>, unanswered| {
         let total = parts.iter().map(|part| part.total).sum();
         let matched = parts.iter().map(|part| part.matched).sum();
         let connections = Best::page(parts.into_iter().map(|part| part.best), page);
-        then(Connections { total, matched, offset: page.offset, connections });
+        let unanswered = names(unanswered);
+        then(Connections { total, matched, offset: page.offset, connections, unanswered });
     });
     for event_loop in loops {
         let walk = Walk {
@@ -130,11 +134,12 @@ pub(super) fn connections(
             servers: event_loop.servers.clone(),
             next_slot: 0,
             text: String::new(),
-            share: gather.share(Found { total: 0, matched: 0, best: Best::new(page) }),
+            share: gather.share(&event_loop.name, Found { total: 0, matched: 0, best: Best::new(page) }),
         };
         // What is refused is dropped, and is an answer by that.
         let _ = event_loop.handle.post(|context| walk.go_on(context));
     }
+    gather.give_up()
 }
 
 /// The way through one loop's connections.

@@ -29,7 +29,7 @@
 //!
 //! To list connections or sessions costs a loop little at a time: it looks at 256 of them and then sees to its other work before it
 //! goes on. So what is shown has not been there all at the same moment. A connection that is open for all of the time is shown
-//! once.
+//! once. A loop that does not answer for two seconds, as a callback holds it up, is left out and named.
 
 mod actions;
 mod connections;

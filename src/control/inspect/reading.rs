@@ -1,6 +1,7 @@
 //! The commands that tell what there is and change nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +16,9 @@ use super::servers::ServerRow;
 use super::sessions::{SessionQuery, SessionSort, sessions};
 use super::text::millis_of;
 use crate::control::{Command, Failure, Responder};
+
+/// How long loops are waited for. One that is held up for longer is something to be shown, rather than to wait for.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 pub(super) fn commands(inspected: &Arc<Inspected>) -> Vec<Command> {
     vec![
@@ -84,7 +88,7 @@ fn list_connections(inspected: Arc<Inspected>) -> Command {
             "limit",
             "how many are listed: 50 unless said, 500 at most, and no more than go into one reply",
         )
-        .defers(move |_call, params: ConnectionParams, responder| {
+        .defers(move |call, params: ConnectionParams, responder| {
             let ConnectionParams { server, filter, sort, descending, offset, limit } = params;
             let sort = sort.unwrap_or_default();
             let page = page(offset, limit, descending.unwrap_or(sort.is_descending()));
@@ -92,7 +96,9 @@ fn list_connections(inspected: Arc<Inspected>) -> Command {
                 Ok(server) => {
                     let server = server.map(|server| Arc::clone(&server.name));
                     let query = ConnectionQuery { server, filter, sort, page };
-                    connections(&inspected.loops, query, move |found| answer(responder, &found));
+                    let give_up =
+                        connections(&inspected.loops, query, move |found| answer(responder, &found));
+                    call.context().run_after(LONGEST_WAIT, |_| give_up.now());
                 }
                 Err(failure) => refuse(responder, failure),
             }
@@ -121,16 +127,16 @@ fn list_sessions(inspected: Arc<Inspected>) -> Command {
             "limit",
             "how many are listed: 50 unless said, 500 at most, and no more than go into one reply",
         )
-        .defers(move |_call, params: SessionParams, responder| {
+        .defers(move |call, params: SessionParams, responder| {
             let SessionParams { service, filter, sort, descending, offset, limit } = params;
             let sort = sort.unwrap_or_default();
             let page = page(offset, limit, descending.unwrap_or(sort.is_descending()));
             match service.map(|name| inspected.service(&name)).transpose() {
                 Ok(service) => {
                     let query = SessionQuery { service: service.map(Arc::clone), filter, sort, page };
-                    sessions(&inspected.loops, inspected.services(), query, move |found| {
-                        answer(responder, &found);
-                    });
+                    let (loops, services) = (&inspected.loops, inspected.services());
+                    let give_up = sessions(loops, services, query, move |found| answer(responder, &found));
+                    call.context().run_after(LONGEST_WAIT, |_| give_up.now());
                 }
                 Err(failure) => refuse(responder, failure),
             }

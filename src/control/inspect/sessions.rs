@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::actions::{Search, Serial};
 use super::connections::CHUNK;
-use super::gather::{Gather, Share};
+use super::gather::{Gather, GiveUp, Share};
 use super::loops::InspectedLoop;
 use super::paging::{Best, Page, SortValue};
-use super::text::{Needle, as_text, fitting, millis};
+use super::text::{Needle, as_text, fitting, millis, names};
 use crate::reactor::{HandlerHandle, LoopHandle};
 use crate::session::{
     IdleCounts, InspectedSession, ServiceStats, Session, SessionFigures, SessionId, SessionManager,
@@ -140,6 +140,8 @@ pub(super) struct SessionPage {
     pub(super) offset: usize,
     #[serde(serialize_with = "fitting")]
     pub(super) sessions: Vec<SessionRow>,
+    /// Loops that are held up, some of whose sessions are missing.
+    pub(super) unanswered: Vec<String>,
 }
 
 /// What one loop has found so far.
@@ -160,30 +162,36 @@ pub(super) trait InspectedService: Send + Sync {
     fn look_for(&self, serial: Serial, start: &mut dyn FnMut() -> Search);
 }
 
-/// Goes through the sessions of all `services`, and has `then` called with what was found when the last loop is through.
+/// Goes through the sessions of all `services`, and has `then` called with what was found when the last loop is through, or whoever
+/// asks gives up.
 pub(super) fn sessions<'a>(
     loops: &[InspectedLoop],
     services: impl Iterator<Item = (&'a Arc<str>, &'a dyn InspectedService)>,
     query: SessionQuery,
     then: impl FnOnce(SessionPage) + Send + 'static,
-) {
+) -> GiveUp<Found> {
     let (page, query) = (query.page, Arc::new(query));
-    let gather = Gather::new(move |parts: Vec<Found>| {
+    let gather = Gather::new(move |parts: Vec<Found>, unanswered| {
         let total = parts.iter().map(|part| part.total).sum();
         let matched = parts.iter().map(|part| part.matched).sum();
         let sessions = Best::page(parts.into_iter().map(|part| part.best), page);
-        then(SessionPage { total, matched, offset: page.offset, sessions });
+        let unanswered = names(unanswered);
+        then(SessionPage { total, matched, offset: page.offset, sessions, unanswered });
     });
     for (name, service) in services {
-        service.walk(&mut |handle| Walk {
-            query: Arc::clone(&query),
-            service: Arc::clone(name),
-            event_loop: InspectedLoop::name_of(loops, handle),
-            next_slot: 0,
-            text: String::new(),
-            share: gather.share(Found { total: 0, matched: 0, best: Best::new(page) }),
+        service.walk(&mut |handle| {
+            let event_loop = InspectedLoop::name_of(loops, handle);
+            Walk {
+                query: Arc::clone(&query),
+                service: Arc::clone(name),
+                next_slot: 0,
+                text: String::new(),
+                share: gather.share(&event_loop, Found { total: 0, matched: 0, best: Best::new(page) }),
+                event_loop,
+            }
         });
     }
+    gather.give_up()
 }
 
 impl<S: Session> InspectedService for SessionManager<S> {

@@ -1,6 +1,6 @@
 //! The commands that change something, which ask for the role `admin`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::actions::{Outcome, Serial, Target, reach};
 use super::inspected::Inspected;
+use super::reading::LONGEST_WAIT;
 use super::servers::NamedServer;
 use super::timeouts::TimeOuts;
-use crate::control::{Command, Failure, Responder};
+use crate::control::{Call, Command, Failure, Responder};
 
 /// The role that these commands ask for.
 const ADMIN: &str = "admin";
@@ -40,12 +41,18 @@ fn kick(inspected: Arc<Inspected>) -> Command {
         .parameter("id", "the connection's or session's")
         .parameter("abort", "whether at once, without what is still to be sent; in good order unless said")
         .role(ADMIN)
-        .defers(move |_call, Kick { id, abort }, responder| {
+        .defers(move |call, Kick { id, abort }, mut responder| {
+            if id.names(call.session().id().connection()) {
+                // It can't have an answer once it is closed.
+                responder.end_after_reply();
+                let _ = responder.reply(json!({ "kicked": id.to_string() }));
+                return;
+            }
             let kick = move |target: &mut dyn Target| {
                 target.end(abort);
                 Ok(json!({ "kicked": id.to_string() }))
             };
-            reach_for(&inspected, id, kick, responder);
+            reach_for(&inspected, call, id, kick, responder);
         })
 }
 
@@ -70,20 +77,24 @@ fn set_timeouts(inspected: Arc<Inspected>) -> Command {
     )
     .parameter("frame_deadline_ms", "how long a message may take to arrive")
     .role(ADMIN)
-    .defers(move |_call, times: TimeOuts, responder| {
-        reach_for(&inspected, times.id, move |target| times.apply(target), responder);
+    .defers(move |call, times: TimeOuts, responder| {
+        reach_for(&inspected, call, times.id, move |target| times.apply(target), responder);
     })
 }
 
 /// Does something to a connection, and answers the request for it.
 fn reach_for(
     inspected: &Arc<Inspected>,
+    call: &mut Call<'_>,
     id: Serial,
     act: impl FnOnce(&mut dyn Target) -> Outcome + Send + 'static,
     responder: Responder,
 ) {
+    let responder = Arc::new(Mutex::new(Some(responder)));
+    let of_timer = Arc::clone(&responder);
+    // Of answers, here and below: who has asked may have gone.
     reach(inspected, id, act, move |outcome| {
-        // Who has asked may have gone.
+        let Some(responder) = take(&responder) else { return };
         let _ = match outcome {
             Some(Ok(result)) => responder.reply(result),
             Some(Err(failure)) => responder.fail(failure),
@@ -95,6 +106,17 @@ fn reach_for(
             }
         };
     });
+    call.context().run_after(LONGEST_WAIT, move |_| {
+        if let Some(responder) = take(&of_timer) {
+            let text =
+                format!("a loop that may have {id} is held up: if it has, it does this when it goes on");
+            let _ = responder.fail(Failure::new(text).code("unanswered"));
+        }
+    });
+}
+
+fn take(responder: &Mutex<Option<Responder>>) -> Option<Responder> {
+    responder.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Which server is meant, if not all of them.

@@ -1,6 +1,7 @@
 //! How what is inspected is written and searched.
 
 use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::ser::{Error as _, SerializeSeq as _};
@@ -18,6 +19,14 @@ pub(super) fn as_text_if_any<T: Display, S: Serializer>(value: &Option<T>, to: S
         Some(value) => to.collect_str(value),
         None => to.serialize_none(),
     }
+}
+
+/// Names, each once and in order.
+pub(super) fn names(names: Vec<Arc<str>>) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// How many bytes of rows are put into one reply: a packet takes somewhat more, as its send buffer is set up.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use campana::control::inspect::Inspector;
 use campana::session::{Authentication, SessionManager, SessionService, Sessions};
 use campana::{Address, EventLoop, LoopContext, ServerHandle, TcpServer};
 
@@ -134,6 +135,11 @@ impl Server {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What looks into it.
+    pub fn inspector(&self) -> Inspector {
+        Inspector::new().service("im", &self.handle, &self.sessions)
     }
 
     /// What stops it.
