@@ -113,7 +113,7 @@ fn request(
             Ok(Described { commands }) => {
                 let takes_text = |name: &str| {
                     let mut parameters = commands.iter().flat_map(|command| &command.parameters);
-                    parameters.any(|parameter| parameter.name == name && parameter.kind == "string")
+                    parameters.any(|parameter| parameter.name == name && parameter.is_text())
                 };
                 given.iter_mut().filter(|given| takes_text(given.key())).for_each(Parameter::take_as_text);
             }
@@ -160,6 +160,17 @@ struct DescribedParameter {
     doc: String,
 }
 
+impl DescribedParameter {
+    fn is_text(&self) -> bool {
+        self.kind == "string" || self.choices().is_some()
+    }
+
+    /// `one of` and some texts, if the parameter is one of these.
+    fn choices(&self) -> Option<&str> {
+        Some(&*self.kind).filter(|kind| kind.starts_with("one of "))
+    }
+}
+
 /// The commands, each in a line; of a single one what it takes.
 fn help(path: &str, result: &RawValue) -> String {
     match serde_json::from_str(result.get()) {
@@ -183,9 +194,14 @@ fn help_of(path: &str, command: &DescribedCommand) -> String {
         false => format!(" [{name}=..]"),
     });
     let head = format!("{summary}{role}\n\nUsage: ctl {path} {name}{}\n", usage.collect::<String>());
-    let rows = parameters
-        .iter()
-        .map(|DescribedParameter { name, kind, doc, .. }| [format!("  {name}"), kind.clone(), doc.clone()]);
+    let rows = parameters.iter().map(|parameter| {
+        let DescribedParameter { name, kind, doc, .. } = parameter;
+        // A list of what there is to choose from would push all that is said far to the right.
+        match parameter.choices() {
+            Some(choices) => [format!("  {name}"), "string".into(), format!("{doc} ({choices})")],
+            None => [format!("  {name}"), kind.clone(), doc.clone()],
+        }
+    });
     let gap = if parameters.is_empty() { "" } else { "\n" };
     format!("{}{gap}{}", output::printable(&head), output::columns(rows))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use campana::control::{Access, Command, ControlServer, Failure, Responder, Router};
 use program::{Ended, run};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use server::{PATIENCE, Running};
@@ -34,6 +34,20 @@ struct Find {
     limit: Option<u8>,
 }
 
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    #[serde(rename = "0")]
+    Nothing,
+    Warn,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    level: Option<Level>,
+}
+
 fn json_text(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.into()).unwrap()
 }
@@ -48,6 +62,9 @@ fn router() -> Router {
         .parameter("b", "the second number")
         .answers(|_, Add { a, b }| Ok(a + b)));
     add(Command::new("find", "Finds.").answers(|_, Find { filter, limit }| Ok(json!([filter, limit]))));
+    add(Command::new("log", "Tells what is logged.")
+        .parameter("level", "what is logged from now on")
+        .answers(|_, Log { level }| Ok(level)));
     add(Command::new("echo", "Answers with its parameters.").answers(|_, params: Value| Ok(params)));
     add(Command::new("result", "Answers with any JSON.")
         .answers(|_, params: Value| Ok(json_text(params["json"].as_str().unwrap_or_default()))));
@@ -143,6 +160,8 @@ fn what_a_command_takes_as_text_is_text_whatever_it_looks_like() {
     let (_running, name) = serve();
     assert_eq!(output(&name, &["--json", "find", "filter=7000", "limit=5"]), "[\"7000\",5]\n");
     assert_eq!(output(&name, &["--json", "find", "filter=true"]), "[\"true\",null]\n");
+    assert_eq!(output(&name, &["--json", "log", "level=0"]), "\"0\"\n");
+    assert_fails(&run("ctl", &[&name, "log", "level=7"]), 1, "unknown variant `7`");
     let forced = run("ctl", &[&name, "find", "filter:=7000"]);
     assert_fails(&forced, 1, "invalid_params: params.filter: invalid type: integer");
 }
@@ -212,6 +231,8 @@ Usage: ctl {name} add a=.. [b=..]
     );
     assert_eq!(output(&name, &["help", "add"]), expected);
     assert_eq!(output(&name, &["help", "command=add"]), expected);
+    let expected = "  level  string  what is logged from now on (one of 0|warn)\n";
+    assert!(output(&name, &["help", "log"]).ends_with(expected));
     assert!(output(&name, &["help", "reboot"]).starts_with("Ends it all. (role admin)\n"));
     let listed: Value = serde_json::from_str(&output(&name, &["help", "--json"])).unwrap();
     assert_eq!(listed["commands"][0]["name"], "add");
