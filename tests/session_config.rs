@@ -332,3 +332,21 @@ fn stats_tell_what_waits_and_when_something_last_happened() {
     assert_eq!(stats.last_read, began.created + SECOND);
     assert_eq!(stats.last_written, began.created + SECOND);
 }
+
+#[test]
+fn a_message_that_was_held_back_counts_as_read_when_it_is_delivered() {
+    let (mut test, _) = probes(lines(), |told, cx| {
+        if matches!(told, Told::Message(text) if text == "pause") {
+            cx.pause_reading();
+        }
+        Then::Usual
+    });
+    let peer = test.connect();
+    peer.send("pause\nheld back\n");
+    test.run_until_idle();
+    let received = stats_of(&mut test, &peer).last_read;
+    test.advance(5 * SECOND);
+    test.with_session(&peer, |_, cx| cx.resume_reading());
+    test.run_until_idle();
+    assert_eq!(stats_of(&mut test, &peer).last_read, received + 5 * SECOND);
+}

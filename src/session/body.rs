@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attributes::AttributeStore;
 use super::byte_chain::ByteChain;
@@ -94,7 +95,7 @@ impl<C: Codec> Body<C> {
             messages_out: passed.messages_out,
             pending_messages: core.writes.pending(),
             created: of_connection.created,
-            last_read: of_connection.last_received,
+            last_read: of_connection.created + Duration::from_nanos(last.read.saturating_sub(conn.created())),
             last_written: of_connection.last_sent,
             idle_counts: IdleCounts {
                 both: idle(IdleKind::Both),
