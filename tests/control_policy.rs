@@ -1,5 +1,6 @@
 //! What a control session counts, when it ends by itself, and who may do what.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -533,4 +534,25 @@ fn a_session_is_ended_from_outside() {
     aborted.assert_ends();
     wait_ended(&control, [closed, aborted]);
     control.connect().assert_lives();
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_read_from_and_closed_when_it_stalls() {
+    let control = Control::configured([echo()], |server| {
+        server.configure_connections(|connection| {
+            connection.write_stall = Some(Duration::from_millis(300));
+            connection.linger = Duration::from_millis(100);
+        })
+    });
+    let (stuck, other) = (control.connect(), control.connect());
+    stuck.0.set_nonblocking(true).unwrap();
+    let text = json!({"version": 1, "command": "echo", "params": {"text": "x".repeat(50_000)}}).to_string();
+    let mut sent = 0;
+    while (&stuck.0).write(text.as_bytes()).is_ok() {
+        sent += 1;
+        assert!(sent < 1000, "all of it is read, whatever is not");
+        other.assert_lives();
+    }
+    wait_until("the session to end", || control.handle.sessions().len() == 1);
+    other.assert_lives();
 }

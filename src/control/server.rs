@@ -13,7 +13,7 @@ use super::address::ToControlAddress;
 use super::session::{Shared, Totals};
 use super::{ControlConfig, ControlSession, Router};
 use crate::codec::RawBytes;
-use crate::connection::{ServerHandle, TcpServer};
+use crate::connection::{ConnectionConfig, ServerHandle, TcpServer};
 use crate::reactor::LoopContext;
 use crate::session::{Opening, SessionManager, SessionService, Sessions};
 use crate::socket::{Address, ListenOptions, Listener, PeerCredentials};
@@ -39,6 +39,7 @@ pub struct ControlServer {
     place: Place,
     options: ListenOptions,
     config: ControlConfig,
+    connection: ConnectionConfig,
     authorize: Authorize,
     adapt: Option<Adapt>,
 }
@@ -68,6 +69,7 @@ impl ControlServer {
             place,
             options: ListenOptions::new().unix_mode(0o600),
             config: ControlConfig::default(),
+            connection: ConnectionConfig::default(),
             authorize: Box::new(Access::of_same_user),
             adapt: None,
         }
@@ -100,6 +102,13 @@ impl ControlServer {
         self
     }
 
+    /// Changes limits and deadlines of sessions' connections: how much may wait to be read by a client, and for how long. Its
+    /// `packet_limit` is [`max_request`](ControlConfig::max_request), whatever is set here.
+    pub fn configure_connections(mut self, change: impl FnOnce(&mut ConnectionConfig)) -> Self {
+        change(&mut self.connection);
+        self
+    }
+
     /// Changes what sessions are made of: filters, attributes, and what [`ControlConfig`] has not.
     pub fn service(
         mut self,
@@ -129,10 +138,10 @@ impl ControlServer {
         };
         // That of a listener which was handed over may be relative to another directory than this process is in.
         let path = listener.local_address()?.as_pathname().and_then(|path| OpenPath::new(path).ok());
-        let (max_sessions, max_request) = (self.config.max_sessions, self.config.max_request);
+        let connection = connection_config(self.connection, &self.config);
         let server = TcpServer::from_listeners(vec![listener])
-            .max_connections(max_sessions)
-            .configure(|connection| connection.packet_limit = max_request);
+            .max_connections(self.config.max_sessions)
+            .configure(|config| *config = connection);
         let (service, shared) = of_sessions(self.config, self.authorize, self.adapt, router);
         let (server, sessions) = service.serve(server, on, factory(&shared))?;
         let _ = shared.server.set(server.clone());
@@ -140,11 +149,15 @@ impl ControlServer {
     }
 
     /// The handler of connections that come from elsewhere, and the limits that hold for them.
-    pub(crate) fn handler(self, router: Router) -> (Sessions<ControlSession>, ControlConfig) {
-        let config = self.config.clone();
+    pub(crate) fn handler(self, router: Router) -> (Sessions<ControlSession>, ConnectionConfig) {
+        let connection = connection_config(self.connection, &self.config);
         let (service, shared) = of_sessions(self.config, self.authorize, self.adapt, router);
-        (service.handler(factory(&shared)), config)
+        (service.handler(factory(&shared)), connection)
     }
+}
+
+fn connection_config(connection: ConnectionConfig, config: &ControlConfig) -> ConnectionConfig {
+    ConnectionConfig { packet_limit: config.max_request, ..connection }
 }
 
 /// What sessions are made of, and what they share.

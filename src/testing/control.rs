@@ -30,7 +30,7 @@ impl TestLoop<Sessions<ControlSession>> {
     ///
     /// As [`new`](Self::new).
     pub fn control(server: ControlServer, router: Router) -> Self {
-        let (handler, config) = server.handler(router);
-        Self::new(handler).configure(|connection| connection.packet_limit = config.max_request)
+        let (handler, connection) = server.handler(router);
+        Self::new(handler).configure(|config| *config = connection)
     }
 }

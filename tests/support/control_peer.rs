@@ -74,7 +74,11 @@ impl Peer {
     pub(crate) fn receive(&self) -> Option<Value> {
         wait_for(&self.socket, PollFlags::IN);
         let mut packet = Vec::with_capacity(512 * 1024);
-        let received = self.socket.recv_packet(&mut packet).unwrap();
+        let received = match self.socket.recv_packet(&mut packet) {
+            // The client went with something unread.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            received => received.unwrap(),
+        };
         assert!(!received.truncated);
         (!received.end_of_file).then(|| serde_json::from_slice(&packet).unwrap())
     }
