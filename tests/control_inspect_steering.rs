@@ -109,6 +109,8 @@ fn who_kicks_itself_is_told_so_before_it_ends() {
     let mut client = bed.client();
     let own = client.column("connections", json!({"filter": "seqpacket:"}), "id").remove(0);
     assert_eq!(client.ask("kick", json!({ "id": own })), json!({ "kicked": own }));
+    assert!(client.0.request::<_, Value>("servers", &()).is_err(), "it has ended");
+    drop(client);
     wait_until("its end", || bed.control.sessions().is_empty());
     bed.client().ask("servers", json!({}));
 }
@@ -201,6 +203,20 @@ fn zero_switches_a_time_out_off_and_what_is_left_out_stays() {
         assert_eq!(client.ask("set_timeouts", json!({"id": id, name: 7_000_000})), expected);
     }
     assert_eq!(client.ask("set_timeouts", before.clone()), before, "what is answered can be set again");
+}
+
+#[test]
+fn who_has_no_idle_time_any_more_may_be_silent() {
+    let bed = both(0);
+    let (mut plain, mut talking) = (bed.of_test.connect_plain(), bed.of_test.talk.connect(10));
+    let mut client = bed.client();
+    for stream in [&plain, &talking] {
+        let id = id_of(&mut client, stream);
+        client.ask("set_timeouts", json!({"id": id, "idle_ms": 0}));
+    }
+    bed.running.settle();
+    is_served(&mut plain);
+    is_served_line(&mut talking);
 }
 
 #[test]

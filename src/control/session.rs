@@ -153,6 +153,8 @@ impl Session for ControlSession {
             let text = format!("user {} may not use this control socket", self.exchange.peer.uid);
             let refused = CloseReason::Refused(text.clone().into());
             self.exchange.fail(&self.shared, cx, &Failure::new(text).code(code::REFUSED));
+            // Those who may do nothing are not to keep the places of others for as long as is waited for peers to close as well.
+            cx.configure_connection(|connection| connection.linger = connection.linger.min(LINGER_REFUSED));
             cx.close_because(refused);
         }
     }
@@ -378,6 +380,9 @@ impl Exchange {
         cx.close_because(CloseReason::Protocol(text.into()));
     }
 }
+
+/// How long a peer that is refused has to take note of it.
+const LINGER_REFUSED: Duration = Duration::from_millis(250);
 
 /// What is kept of a reply's memory for the next.
 const KEPT: usize = 16 * 1024;

@@ -219,6 +219,7 @@ fn a_connection_is_named_after_the_server_that_it_came_to_and_no_later_one() {
     // The index of its source is free again, and is the next one's.
     bench.server.stop(Duration::ZERO);
     bench.turn_until(|bench| bench.server.is_stopped());
+    bench.turn();
     let _later = start(&mut bench);
     let answers = bench.ask(What::Connections);
     assert_eq!(bench.answer(&answers, |_| {}).0.servers, [None, None]);
