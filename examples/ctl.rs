@@ -12,7 +12,7 @@ mod output;
 mod params;
 mod support;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use campana::control::{ClientError, ControlClient, ErrorReply, ToControlAddress};
@@ -35,6 +35,9 @@ PATH is the socket's path, or @NAME for an abstract name. `ctl PATH help` lists 
   KEY=VALUE    a number, true, false, null, or any other JSON; text if it is no JSON, or if the command takes a string there
   KEY:=JSON    JSON, in any case
   A.B=VALUE    the member B of the object A
+
+A table has no histograms and other long lists of numbers; --json has them. One that is too wide for the terminal has a line for each
+member instead, if the objects fit in side by side.
 
 Exit status: 0 if all went well, 1 if the server answered with an error, 2 if the arguments are wrong, 3 if there is no connection,
 no answer in time, or nothing to write the output to.";
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     match request(&mut client, command, given) {
         Ok(result) if is_json => write(&format!("{result}\n")),
         Ok(result) if command == "help" => write(&help(path, &result)),
-        Ok(result) => write(&output::text_of(&result)),
+        Ok(result) => write(&output::text_of(&result, width())),
         Err(ClientError::Failed(error)) if is_json => {
             let _ = writeln!(io::stderr(), "{}", json_of(error));
             return ExitCode::from(FAILED);
@@ -182,7 +185,7 @@ fn help(path: &str, result: &RawValue) -> String {
             })),
         },
         // Another server's help.
-        Err(_) => output::text_of(result),
+        Err(_) => output::text_of(result, width()),
     }
 }
 
@@ -204,6 +207,12 @@ fn help_of(path: &str, command: &DescribedCommand) -> String {
     });
     let gap = if parameters.is_empty() { "" } else { "\n" };
     format!("{}{gap}{}", output::printable(&head), output::columns(rows))
+}
+
+/// How many columns the terminal has, if standard output is one.
+fn width() -> Option<usize> {
+    let (columns, _) = io::stdout().is_terminal().then(ratatui::crossterm::terminal::size)?.ok()?;
+    Some(columns.into())
 }
 
 /// Writes to standard output. Nothing is wrong if nobody reads it to its end.

@@ -7,17 +7,21 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use campana::control::{Access, Command, ControlServer, Failure, Responder, Router};
-use program::{Ended, run};
+use program::{Ended, path_of, run};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use server::{PATIENCE, Running};
+use terminal::Terminal;
 
 #[allow(dead_code)] // What the tests of other examples need of it.
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/server.rs"]
 mod server;
+#[allow(dead_code)] // What the tests of `top` need of it.
+#[path = "support/terminal.rs"]
+mod terminal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,6 +196,34 @@ b\\u{1b}b     -    10  p,q   \"\"
 }
 
 #[test]
+fn tables_have_no_long_lists_of_numbers_and_few_digits() {
+    let (_running, name) = serve();
+    let json = r#"[{"counts":[0,1,2,3,4,5,6,7,8],"few":[1,2],"rate":645.1980681400718,"small":0.00002}]"#;
+    let expected = "\
+counts     few     rate    small
+9 numbers  1,2  645.198  0.00002
+";
+    assert_eq!(shown(&name, json), expected);
+    assert_eq!(shown(&name, r#"{"counts":[0,1,2,3,4,5,6,7,8]}"#), "counts: 0,1,2,3,4,5,6,7,8\n");
+}
+
+#[test]
+fn a_table_too_wide_for_the_terminal_has_a_line_for_each_member() {
+    let (_running, name) = serve();
+    let shown = |json: &str| {
+        let terminal = Terminal::start("ctl-wide", 60, 20);
+        terminal.run(&format!("{} {name} result 'json:={}'", path_of("ctl").display(), Value::from(json)));
+        terminal.wait_for("the end", |screen| screen.contains("status=0"))
+    };
+    let member = "a_name_of_thirty_characters";
+    let list = format!(r#"[{{"{member}_1":1,"{member}_2":"x","c":7}},{{"{member}_1":10,"{member}_2":"y"}}]"#);
+    let turned = format!("{member}_1  1  10\n{member}_2  x  y\nc{}7  -\n", " ".repeat(30));
+    assert!(shown(&list).starts_with(&turned));
+    let narrow = r#"[{"a":1,"b":2},{"a":10,"b":3}]"#;
+    assert!(shown(narrow).starts_with(" a  b\n 1  2\n10  3\n"));
+}
+
+#[test]
 fn text_is_printed_as_it_is() {
     let (_running, name) = serve();
     assert_eq!(shown(&name, r#""plain""#), "plain\n");
@@ -314,7 +346,7 @@ fn no_server_and_no_answer_are_status_3() {
 
 /// Runs the program with such a standard output, to its end.
 fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> (Option<i32>, String) {
-    let program = Process::new(program::path_of("ctl")).args(arguments).stdout(stdout).output().unwrap();
+    let program = Process::new(path_of("ctl")).args(arguments).stdout(stdout).output().unwrap();
     (program.status.code(), String::from_utf8(program.stderr).unwrap())
 }
 

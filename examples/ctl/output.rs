@@ -7,12 +7,16 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+/// A list of more numbers than this is a histogram, say, and makes a table too wide to be read.
+const MOST_NUMBERS: usize = 8;
+
 /// A result as text: what is text already as it is, a list of objects as a table, all else as lines.
 ///
-/// An object one of whose members is such a list is lines and a table. Objects in objects are shown by names with dots.
-pub(crate) fn text_of(result: &RawValue) -> String {
+/// An object one of whose members is such a list is lines and a table. Objects in objects are shown by names with dots. A table that
+/// is too wide for a terminal of `width` columns has the objects side by side, if they fit in so.
+pub(crate) fn text_of(result: &RawValue, width: Option<usize>) -> String {
     if let Some(rows) = rows_of(result) {
-        return table(&rows);
+        return table(&rows, width);
     }
     let Some(members) = read::<Members<'_>>(result) else {
         return match read(result) {
@@ -31,10 +35,10 @@ pub(crate) fn text_of(result: &RawValue) -> String {
     };
     let others = members.0.iter().filter(|(other, _)| Some(other) != name);
     let mut lines = Vec::new();
-    others.for_each(|(name, value)| flatten(name, value, &mut lines));
+    others.for_each(|(name, value)| flatten(name, value, cell, &mut lines));
     let lines: String = lines.iter().map(|(name, text)| format!("{}: {text}\n", in_line(name))).collect();
     let gap = if lines.is_empty() || rows.is_empty() { "" } else { "\n" };
-    format!("{lines}{gap}{}", table(&rows))
+    format!("{lines}{gap}{}", table(&rows, width))
 }
 
 /// Rows of text in columns.
@@ -115,10 +119,10 @@ fn rows_of(json: &RawValue) -> Option<Vec<Members<'_>>> {
 }
 
 /// Adds a value under its name; of an object each member.
-fn flatten(name: &str, json: &RawValue, into: &mut Vec<(String, String)>) {
+fn flatten(name: &str, json: &RawValue, cell: fn(&RawValue) -> String, into: &mut Vec<(String, String)>) {
     match read::<Members<'_>>(json) {
         Some(Members(members)) => {
-            members.iter().for_each(|(inner, value)| flatten(&format!("{name}.{inner}"), value, into));
+            members.iter().for_each(|(inner, value)| flatten(&format!("{name}.{inner}"), value, cell, into));
         }
         None => into.push((name.to_owned(), cell(json))),
     }
@@ -142,13 +146,29 @@ fn cell(json: &RawValue) -> String {
     }
 }
 
-fn table(rows: &[Members<'_>]) -> String {
+/// As [`cell`]; of numbers that are too many to be read it says how many, and of one no more digits than are.
+fn short_cell(json: &RawValue) -> String {
+    match read(json) {
+        Some(Value::Array(items)) if items.len() > MOST_NUMBERS && items.iter().all(Value::is_number) => {
+            format!("{} numbers", items.len())
+        }
+        Some(Value::Number(number)) if number.is_f64() => {
+            let rounded = number.as_f64().map(|number| (number * 1e3).round() / 1e3);
+            rounded
+                .filter(|&rounded| rounded != 0.0)
+                .map_or_else(|| cell(json), |rounded| rounded.to_string())
+        }
+        _ => cell(json),
+    }
+}
+
+fn table(rows: &[Members<'_>], width: Option<usize>) -> String {
     let mut names: Vec<String> = Vec::new();
     let rows: Vec<Vec<(String, String)>> = rows
         .iter()
         .map(|Members(members)| {
             let mut row = Vec::new();
-            members.iter().for_each(|(name, value)| flatten(name, value, &mut row));
+            members.iter().for_each(|(name, value)| flatten(name, value, short_cell, &mut row));
             row
         })
         .collect();
@@ -167,7 +187,24 @@ fn table(rows: &[Members<'_>]) -> String {
     let right: Vec<bool> =
         (0..names.len()).map(|column| cells.iter().all(|row| is_number(&row[column]))).collect();
     cells.insert(0, names.iter().map(|name| in_line(name).into_owned()).collect());
-    if rows.is_empty() { String::new() } else { aligned(&cells, &right) }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = aligned(&cells, &right);
+    match width.filter(|&width| !fits(&table, width)) {
+        Some(width) => {
+            let sideways: Vec<Vec<String>> = (0..names.len())
+                .map(|member| cells.iter().map(|row| row[member].clone()).collect())
+                .collect();
+            let sideways = aligned(&sideways, &vec![false; cells.len()]);
+            if fits(&sideways, width) { sideways } else { table }
+        }
+        None => table,
+    }
+}
+
+fn fits(text: &str, width: usize) -> bool {
+    text.lines().all(|line| line.chars().count() <= width)
 }
 
 /// Lines of cells, each as wide as the widest of its column; those of some columns are set to the right.
