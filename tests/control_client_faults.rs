@@ -98,6 +98,31 @@ fn a_refusal_is_told_although_the_connection_is_gone_by_then() {
     assert!(matches!(client.wait(&id), Err(ClientError::Disconnected)));
 }
 
+/// Who reads no more may still have said why, which is looked for, but not for ever.
+#[test]
+fn a_server_that_reads_no_more_and_floods_is_waited_for_no_longer_than_any_other() {
+    let (report, reports) = channel();
+    let (mut client, server) = Fake::with_client(move |peer| {
+        rustix::net::shutdown(&peer.socket, rustix::net::Shutdown::Read).unwrap();
+        report.send(()).unwrap();
+        // So large that the client is busy for longer with one than the server.
+        let reply = ok(&json!({"id": "nobody's"}), vec![1; 50_000]);
+        let end = Instant::now() + PATIENCE / 3;
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| while peer.floods(&reply) && Instant::now() < end {});
+            }
+        });
+    });
+    client.set_timeout(Some(SHORT));
+    reports.recv_timeout(PATIENCE).unwrap();
+    let from = Instant::now();
+    assert!(matches!(client.request::<_, Value>("any", &()), Err(ClientError::Disconnected)));
+    assert!(from.elapsed() < PATIENCE / 6, "{:?}", from.elapsed());
+    drop(client);
+    server.end();
+}
+
 #[test]
 fn a_request_that_times_out_is_given_up_and_its_late_reply_is_dropped() {
     let (release, released) = channel();

@@ -390,6 +390,8 @@ fn what_is_wrong_with_parameters_is_said() {
     assert!(text.starts_with("params.loop: unknown"), "{text}");
     let (code, text) = errors("connections", json!({"server": "tal\nk"}));
     assert_eq!((&*code, &*text), ("unknown_server", "there is no server `tal\\nk`: there are talk"));
+    let (code, text) = errors("connections", json!({"server": "\u{1b}".repeat(40_000)}));
+    assert!(code == "unknown_server" && text.len() < 300, "{code} {}", text.len());
     let (code, text) = errors("sessions", json!({"service": "other"}));
     assert_eq!((&*code, &*text), ("unknown_service", "there is no service `other`: there are talk"));
     let error = client.refused("pause", json!({"server": "other"}));

@@ -29,7 +29,7 @@ struct Crowd {
 
 impl Crowd {
     fn of(connections: usize) -> Self {
-        let name = format!("campana-snapshot-{}", std::process::id());
+        let name = format!("campana-snapshot-{}-{connections}", std::process::id());
         let mut event_loop = EventLoop::new().unwrap();
         let server = TcpServer::bind(&*format!("unix:@{name}")).unwrap().and_bind("127.0.0.1:0").unwrap();
         let server = server.on_data(|conn, input| conn.send(input.take())).start(&mut event_loop).unwrap();
@@ -86,4 +86,31 @@ fn while_a_loop_is_looked_through_others_are_served_in_every_turn() {
         assert!(turns > 8, "{turns} turns for more than eight chunks");
         assert_eq!(echoes, turns, "each turn served the other connection too");
     }
+}
+
+#[test]
+fn many_lists_at_once_take_no_more_of_a_turn_than_some() {
+    let mut crowd = Crowd::of(4 * CHUNK);
+    let (lists, at_a_time) = (96, 16);
+    let asked: Vec<_> =
+        (0..lists).map(|_| crowd.control.send("connections", &json!({"limit": 1})).unwrap()).collect();
+    let (mut turns, mut echoes) = (0, 0);
+    for list in asked {
+        let answer: Value = loop {
+            match crowd.control.wait(&list) {
+                Ok(reply) => break reply.into_result().unwrap(),
+                Err(ClientError::TimedOut) => {}
+                Err(error) => panic!("{error}"),
+            }
+            turns += 1;
+            echoes += usize::from(crowd.turn_with_echo());
+        };
+        assert_eq!(
+            answer["matched"],
+            4 * CHUNK + 2,
+            "those that are idle, the one that is echoed to, and this one"
+        );
+    }
+    assert!(turns >= 4 * lists / at_a_time, "{turns} turns");
+    assert!(echoes + 1 >= turns, "{echoes} of {turns}");
 }

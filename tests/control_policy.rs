@@ -404,33 +404,6 @@ fn who_is_refused_is_told_so_and_runs_nothing() {
 }
 
 #[test]
-fn those_who_are_refused_take_no_places_of_others() {
-    let refused_first = AtomicUsize::new(4);
-    let is_first = move || {
-        let left = refused_first.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.is_ok()
-    };
-    let control = Control::configured(guarded(), move |server| {
-        server
-            .configure(|limits| limits.max_sessions = 4)
-            .authorize(move |_| if is_first() { Access::Refused } else { Access::All })
-    });
-    // They stay, for as long as they may.
-    let strangers: Vec<Wire> = (0..4)
-        .map(|_| {
-            let stranger = control.connect();
-            assert_eq!(stranger.receive().unwrap()["code"], "refused");
-            stranger
-        })
-        .collect();
-    let began = Instant::now();
-    wait_until("their places", || control.handle.sessions().is_empty());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    control.connect().assert_lives();
-    strangers.iter().for_each(Wire::assert_ends);
-}
-
-#[test]
 fn the_callback_is_asked_once_a_session_and_sees_who_the_peer_is() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let of_callback = Arc::clone(&asked);
@@ -582,4 +555,23 @@ fn a_client_that_reads_nothing_is_not_read_from_and_closed_when_it_stalls() {
     }
     wait_until("the session to end", || control.handle.sessions().len() == 1);
     other.assert_lives();
+}
+
+#[test]
+fn a_client_that_asks_for_much_at_once_and_reads_it_then_gets_all_of_it() {
+    let large = Command::new("large", "").answers(|_, (): ()| Ok("x".repeat(200_000)));
+    let control = Control::start([large]);
+    let client = control.connect();
+    client.assert_lives();
+    let held = control.running.hold();
+    // More than may be pending at any time.
+    for number in 0..150 {
+        client.command("large", &number.to_string());
+    }
+    held.release();
+    control.running.settle();
+    for number in 0..150 {
+        assert_eq!(client.receive().expect("a reply")["id"], number.to_string());
+    }
+    client.assert_lives();
 }

@@ -411,6 +411,33 @@ fn a_session_that_ends_after_a_reply_delivers_it_first() {
 }
 
 #[test]
+fn a_session_that_ends_after_a_reply_does_so_although_the_handler_panics() {
+    let here = Command::new("here", "").answers(|call, (): ()| {
+        call.end_after_reply();
+        if call.id().is_some() { panic!("as it should") } else { Ok(()) }
+    });
+    let (later, put_by) = later();
+    let of_handler = Arc::clone(&put_by);
+    let there = Command::new("there", "").defers(move |call, (): (), responder| {
+        call.end_after_reply();
+        of_handler.lock().unwrap().push((Value::Null, responder));
+        panic!("as it should");
+    });
+    let control = patient([here, there, later, echo()]);
+    let client = control.connect();
+    assert_eq!(client.run("here")["code"], "panicked");
+    client.assert_ends();
+
+    let client = control.connect();
+    client.command("there", "1");
+    wait_for(&put_by, 1);
+    client.assert_lives();
+    take(&put_by).reply("done").unwrap();
+    assert_eq!(client.receive().unwrap()["result"], "done");
+    client.assert_ends();
+}
+
+#[test]
 fn requests_behind_the_one_that_ends_the_session_are_not_run() {
     let runs = Arc::new(AtomicUsize::new(0));
     let of_command = Arc::clone(&runs);
@@ -735,6 +762,10 @@ fn a_reply_that_no_packet_takes_is_answered_by_an_error() {
     take(&put_by).reply("x".repeat(4 << 20)).unwrap();
     assert_too_large(client.receive().unwrap(), "8");
     // More than may be pending at all: nor is its client a slow one.
+    client.command("later", "with a descriptor");
+    let descriptor = std::fs::File::open("/dev/null").unwrap().into();
+    take(&put_by).reply_with_descriptors("x".repeat(4 << 20), vec![descriptor]).unwrap();
+    assert_too_large(client.receive().unwrap(), "with a descriptor");
     client.command("later", "9");
     take(&put_by).reply("x".repeat(16 << 20)).unwrap();
     let reply = client.receive().unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use campana::control::inspect::Inspector;
-use campana::control::{ControlServer, Handover, Predecessor, Router};
+use campana::control::{ClientError, ControlServer, Handover, Predecessor, Router};
 use campana::{EventLoop, Handler, LoopContext, ServerHandle, TcpServer};
 
 use crate::support::{Arguments, DRAIN, Options, bind, fail, new_event_loop, or_fail, run_server};
@@ -37,7 +37,8 @@ pub(crate) fn serve<H: Handler>(
         }
         return crate::support::serve(arguments, start);
     };
-    let mut predecessor = if takes_over { or_fail(Predecessor::find(&path)) } else { None };
+    let mut predecessor =
+        if takes_over { or_fail(Predecessor::find(&path).map_err(not_taken_over)) } else { None };
     let mut event_loop = new_event_loop();
 
     let listeners = predecessor.as_mut().map(|predecessor| predecessor.listeners(NAME)).unwrap_or_default();
@@ -60,7 +61,11 @@ pub(crate) fn serve<H: Handler>(
 
     // Nothing can fail any more.
     if let Some(predecessor) = predecessor {
-        or_fail(predecessor.take_over(DRAIN));
+        or_fail(predecessor.take_over(DRAIN).map_err(not_taken_over));
     }
     run_server(event_loop, &server)
+}
+
+fn not_taken_over(error: ClientError) -> String {
+    format!("cannot take over from the process on the control socket, start again if it has ended: {error}")
 }

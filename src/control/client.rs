@@ -110,7 +110,8 @@ impl ControlClient {
         self.link.set_reply_limit(bytes);
     }
 
-    /// The process that listens at the other end. Anybody can take a free abstract name: see whose it is before you trust it.
+    /// The process that listens at the other end. Anybody can take a free abstract name: see whose it is before you trust it. If the
+    /// socket has been [handed over](super::Handover), `pid` is the process that made it, which may have ended long ago.
     ///
     /// # Errors
     ///
@@ -243,7 +244,7 @@ impl ControlClient {
             match self.link.try_send(&packet) {
                 Ok(true) => break,
                 Ok(false) => {}
-                Err(ClientError::Disconnected) => return Err(self.farewell()),
+                Err(ClientError::Disconnected) => return Err(self.farewell(deadline)),
                 Err(error) => return Err(error),
             }
             if !self.has_room() {
@@ -285,10 +286,11 @@ impl ControlClient {
     }
 
     /// Why the server reads no more: the error that it sent at last, if there is one.
-    fn farewell(&mut self) -> ClientError {
+    fn farewell(&mut self, deadline: Deadline) -> ClientError {
         loop {
             match self.keep_next() {
-                Ok(true) if self.has_room() => {}
+                // One that reads no more may go on sending for ever.
+                Ok(true) if self.has_room() && remaining(deadline).is_ok() => {}
                 Ok(_) => return ClientError::Disconnected,
                 Err(error) => return error,
             }

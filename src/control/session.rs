@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::access::Access;
@@ -170,6 +171,14 @@ impl Session for ControlSession {
                 exchange.fail(shared, cx, &failure);
             }
         }
+        // The high-water mark is told at the turn's end, by which answers could be far above it.
+        let high_water = cx.connection_config().high_water;
+        if cx.pending_bytes() > high_water {
+            cx.flush();
+            if cx.pending_bytes() > high_water {
+                cx.pause_reading();
+            }
+        }
     }
 
     /// Who doesn't read the answers is not read from either.
@@ -204,6 +213,8 @@ impl Session for ControlSession {
                 if exchange.take_pending() {
                     let failure = Failure::new("the command's handler panicked").code(code::PANICKED);
                     exchange.fail(shared, cx, &failure);
+                } else if std::mem::take(&mut exchange.ends_after_reply) {
+                    exchange.ends_with.push(exchange.put_off);
                 }
                 ErrorAction::Continue
             }
@@ -337,9 +348,7 @@ impl Exchange {
         match cx.write(reply) {
             Ok(_) => self.count(shared, cx, is_error),
             Err(WriteError::TooLarge) => {
-                let text =
-                    format!("the reply has {} bytes, more than a packet takes: ask for less", reply.len());
-                let failure = Failure::new(text).code(code::TOO_LARGE);
+                let failure = too_large(reply);
                 // If it is the id that is too long, there is none in the error.
                 let is_sent = [self.id(), None].into_iter().any(|id| {
                     let mut instead = Vec::new();
@@ -387,6 +396,11 @@ const LINGER_REFUSED: Duration = Duration::from_millis(250);
 /// What is kept of a reply's memory for the next.
 const KEPT: usize = 16 * 1024;
 
+fn too_large(reply: &[u8]) -> Failure {
+    let text = format!("the reply has {} bytes, more than a packet takes: ask for less", reply.len());
+    Failure::new(text).code(code::TOO_LARGE)
+}
+
 /// Sends a reply with descriptors: at once, as they can't be queued, so that nothing may be before it.
 fn pass_descriptors(cx: &mut Context<'_>, answer: &Answer) -> Result<(), Failure> {
     cx.flush();
@@ -404,6 +418,7 @@ fn pass_descriptors(cx: &mut Context<'_>, answer: &Answer) -> Result<(), Failure
     match socket.send_with_descriptors(&answer.bytes, &descriptors) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(busy()),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => Err(too_large(&answer.bytes)),
         Err(error) => Err(Failure::new(format!("the descriptors could not be passed: {error}"))),
     }
 }

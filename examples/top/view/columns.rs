@@ -14,7 +14,7 @@ impl Row for ConnectionRow {
         Column::number("PENDING", 8, "pending", number, |row| Some(row.of.pending as f64)),
         Column::number("IDLE", 7, "idle_ms", millis, |row| Some(row.of.idle_ms as f64)),
         Column::number("AGE", 7, "age_ms", millis, |row| Some(row.of.age_ms as f64)),
-        Column::text("STATE", 11, "id", |row| match row.of.reading_paused {
+        Column::text("STATE", 13, "id", |row| match row.of.reading_paused {
             true => "not reading".to_owned(),
             false => row.of.state.clone(),
         }),
@@ -47,8 +47,8 @@ impl Row for SessionRow {
         Column::number("PENDING", 8, "pending_bytes", number, |row| Some(row.of.pending_bytes as f64)),
         Column::text("STATE", 9, "id", |row| row.of.state.clone()),
         Column::text("AUTH", 4, "id", |row| if row.of.authenticated { "yes" } else { "no" }.to_owned()),
-        Column::number("READ", 7, "last_read_ms", millis, |row| Some(row.of.last_read_ms as f64)),
-        Column::number("WRITTEN", 7, "last_written_ms", millis, |row| Some(row.of.last_written_ms as f64)),
+        Column::number("READ AGO", 8, "last_read_ms", millis, |row| Some(row.of.last_read_ms as f64)),
+        Column::number("SENT AGO", 8, "last_written_ms", millis, |row| Some(row.of.last_written_ms as f64)),
         Column::number("AGE", 7, "age_ms", millis, |row| Some(row.of.age_ms as f64)),
         Column::text("SERVICE", 12, "id", |row| row.of.service.clone()),
         Column::text("LOOP", 12, "id", |row| row.of.r#loop.clone()),

@@ -48,7 +48,10 @@ impl fmt::Display for ClientError {
             Self::TimedOut => f.write_str(
                 "no answer in time: see whether the server is busy, or give it more with `set_timeout`",
             ),
-            Self::Disconnected => f.write_str("the server has closed the connection: connect again"),
+            Self::Disconnected => f.write_str(
+                "the server has closed the connection, as it does at its end and at its limits (sessions, errors, silence): \
+                 connect again",
+            ),
             Self::Failed(error) => fmt::Display::fmt(error, f),
             Self::Malformed(why) => {
                 write!(f, "what came is no reply: {why}; see whether this is a control socket")

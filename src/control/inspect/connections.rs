@@ -155,6 +155,10 @@ struct Walk {
 
 impl Walk {
     fn go_on(mut self, context: &mut LoopContext) {
+        // Many may have been given up while something else held the loop.
+        if !self.share.is_wanted() {
+            return;
+        }
         let slots = self.next_slot..self.next_slot + CHUNK;
         self.next_slot = slots.end;
         if context.inspect_connections(slots, |conn| self.look_at(conn)) {

@@ -76,6 +76,11 @@ impl<P> Share<P> {
         }
     }
 
+    /// Whether somebody still waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.inner.lock().then.is_some()
+    }
+
     /// Gives the part back, and waits for no other.
     pub(super) fn decide(self) {
         let inner = Arc::clone(&self.inner);
@@ -181,7 +186,9 @@ mod tests {
         drop(gather);
         let mut shares = shares.into_iter();
         shares.next();
+        assert!(shares.as_slice()[0].is_wanted());
         give_up.now();
+        assert!(!shares.as_slice()[0].is_wanted());
         assert_eq!(answers.try_recv().unwrap(), (vec![0], vec!["1".into(), "2".into()]));
         drop(shares);
         assert_eq!(answers.try_recv(), Err(TryRecvError::Disconnected), "it is answered once");

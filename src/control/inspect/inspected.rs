@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lists::Lists;
 use super::loops::InspectedLoop;
 use super::servers::{AfterStop, NamedServer};
 use super::sessions::InspectedService;
 use crate::control::Failure;
+use crate::control::excerpt::excerpt;
 use crate::reactor::{LoopContext, LoopHandle};
 
 /// What is inspected; all commands share it.
@@ -14,6 +16,7 @@ pub(super) struct Inspected {
     pub(super) began: Instant,
     pub(super) loops: Vec<InspectedLoop>,
     pub(super) servers: Vec<NamedServer>,
+    pub(super) lists: Lists,
     on_drained: Mutex<Option<AfterStop>>,
 }
 
@@ -24,7 +27,8 @@ impl Inspected {
         on_drained: Option<AfterStop>,
     ) -> Arc<Self> {
         let loops = InspectedLoop::all(&servers, others);
-        Arc::new(Self { began: Instant::now(), loops, servers, on_drained: Mutex::new(on_drained) })
+        let (on_drained, lists) = (Mutex::new(on_drained), Lists::default());
+        Arc::new(Self { began: Instant::now(), loops, servers, lists, on_drained })
     }
 
     pub(super) fn services(&self) -> impl Iterator<Item = (&Arc<str>, &dyn InspectedService)> + Clone {
@@ -82,6 +86,7 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a Arc<str>>
         0 => "there are none".to_owned(),
         _ => format!("there are {}", known.join(", ").escape_debug()),
     };
-    let text = format!("there is no {what} `{}`: {there_are}", name.escape_debug());
+    let name = name.escape_debug().to_string();
+    let text = format!("there is no {what} `{}`: {there_are}", excerpt(&name, 200));
     Failure::new(text).code(format!("unknown_{what}")).with(format!("{what}s"), known)
 }

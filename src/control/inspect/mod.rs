@@ -36,6 +36,7 @@ mod connections;
 mod exposition;
 mod gather;
 mod inspected;
+mod lists;
 mod loops;
 mod metrics;
 mod paging;

@@ -96,9 +96,17 @@ fn list_connections(inspected: Arc<Inspected>) -> Command {
                 Ok(server) => {
                     let server = server.map(|server| Arc::clone(&server.name));
                     let query = ConnectionQuery { server, filter, sort, page };
-                    let give_up =
-                        connections(&inspected.loops, query, move |found| answer(responder, &found));
-                    call.context().run_after(LONGEST_WAIT, |_| give_up.now());
+                    let of_list = Arc::clone(&inspected);
+                    inspected.lists.begin(call.context(), move |context, list| {
+                        if !responder.is_wanted() {
+                            return;
+                        }
+                        let give_up = connections(&of_list.loops, query, move |found| {
+                            drop(list);
+                            answer(responder, &found);
+                        });
+                        context.run_after(LONGEST_WAIT, |_| give_up.now());
+                    });
                 }
                 Err(failure) => refuse(responder, failure),
             }
@@ -134,9 +142,18 @@ fn list_sessions(inspected: Arc<Inspected>) -> Command {
             match service.map(|name| inspected.service(&name)).transpose() {
                 Ok(service) => {
                     let query = SessionQuery { service: service.map(Arc::clone), filter, sort, page };
-                    let (loops, services) = (&inspected.loops, inspected.services());
-                    let give_up = sessions(loops, services, query, move |found| answer(responder, &found));
-                    call.context().run_after(LONGEST_WAIT, |_| give_up.now());
+                    let of_list = Arc::clone(&inspected);
+                    inspected.lists.begin(call.context(), move |context, list| {
+                        if !responder.is_wanted() {
+                            return;
+                        }
+                        let (loops, services) = (&of_list.loops, of_list.services());
+                        let give_up = sessions(loops, services, query, move |found| {
+                            drop(list);
+                            answer(responder, &found);
+                        });
+                        context.run_after(LONGEST_WAIT, |_| give_up.now());
+                    });
                 }
                 Err(failure) => refuse(responder, failure),
             }

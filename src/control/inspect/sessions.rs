@@ -231,6 +231,10 @@ impl Walk {
         let again = handler.clone();
         // What is refused is dropped, and is an answer by that.
         let _ = handler.run(move |sessions, context| {
+            // Many may have been given up while something else held the loop.
+            if !self.share.is_wanted() {
+                return;
+            }
             let slots = self.next_slot..self.next_slot + CHUNK;
             self.next_slot = slots.end;
             if sessions.inspect(context, slots, &mut |session| self.look_at(session)) {
