@@ -215,9 +215,11 @@ fn width() -> Option<usize> {
     Some(columns.into())
 }
 
-/// Writes to standard output. Nothing is wrong if nobody reads it to its end.
+/// Writes to standard output: all as it is, but to a terminal nothing that would do something to that. Nothing is wrong if nobody
+/// reads it to its end.
 fn write(text: &str) {
     let mut stdout = io::stdout().lock();
+    let text = if stdout.is_terminal() { output::printable(text) } else { text.into() };
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail_with(NO_ANSWER, error),
         _ => {}

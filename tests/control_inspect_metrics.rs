@@ -1,6 +1,6 @@
 //! An inspector's metrics: a text that Prometheus takes, and numbers that are those of the other commands.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use campana::LoopContext;
 use campana::control::inspect::Inspector;
@@ -65,6 +65,10 @@ fn metrics_are_in_the_format_and_of_the_names_that_are_documented() {
     for name in ["process_cpu_seconds_total", "process_max_fds", "process_resident_memory_bytes"] {
         assert!(family(&families, name).samples[0].value > 0.0, "{name}");
     }
+    let started = family(&families, "process_start_time_seconds").samples[0].value;
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() - started;
+    // Two clocks are read one after the other, and the start is told by ticks of a hundredth of a second.
+    assert!((-1.0..3600.0).contains(&age), "{age} s");
 }
 
 #[test]

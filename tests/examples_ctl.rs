@@ -235,6 +235,25 @@ fn text_is_printed_as_it_is() {
 }
 
 #[test]
+fn what_a_server_says_does_nothing_to_a_terminal() {
+    let (_running, name) = serve();
+    let text = "a\u{1b}[2Jb\u{9b}2Jc";
+    for (result, option, shown) in [
+        (json!(text), "", r"a\u{1b}[2Jb\u{9b}2Jc"),
+        (json!({"text": text}), "", r"a\u{1b}[2Jb\u{9b}2Jc"),
+        (json!([[text, {}]]), "", r#"[["a\u001b[2Jb\u{9b}2Jc",{}]]"#),
+        (json!(text), "--json", r#""a\u001b[2Jb\u009b2Jc""#),
+    ] {
+        let terminal = Terminal::start("ctl-escapes", 60, 20);
+        // The shell is not to have them in its hands either.
+        let json = Value::from(result.to_string().replace('\u{9b}', r"\u009b"));
+        terminal.run(&format!("{} {option} {name} result 'json:={json}'", path_of("ctl").display()));
+        let screen = terminal.wait_for("the end", |screen| screen.contains("status=0"));
+        assert!(screen.starts_with(&format!("{shown}\n")), "{screen}");
+    }
+}
+
+#[test]
 fn json_is_the_result_as_it_came() {
     let (_running, name) = serve();
     let json = r#"{"z":1,"a":[{"y":1.50},{"b":"\u001b"}],"text":"x"}"#;

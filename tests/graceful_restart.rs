@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use campana::Address;
 use campana::control::Predecessor;
+use campana::{Address, EventLoop, TcpServer};
 use client::{Client, assert_ended_well};
 use process::{Process, answer, role};
 use program::{Ended, Program, run, unique, wait_until};
@@ -309,6 +309,29 @@ fn a_successor_that_is_killed_while_it_starts_leaves_the_old_one_serving() {
     assert_quiet_end(&program.wait());
     assert_quiet_end(&successor.terminate());
     assert!(directory.is_empty());
+}
+
+#[test]
+fn a_successor_whose_predecessor_is_killed_while_it_starts_goes_on_alone() {
+    let directory = Directory::new("predecessor-killed");
+    let (program, addresses) = directory.start("2");
+    let mut predecessor = Predecessor::ask(&*directory.control()).unwrap();
+    let listeners = predecessor.listeners("main");
+    program.signal(Signal::KILL);
+    let mut event_loop = EventLoop::new().unwrap();
+    let server = TcpServer::from_listeners(listeners).on_data(|conn, input| conn.send(input.take()));
+    let server = server.start(&mut event_loop).unwrap();
+    assert_eq!(predecessor.take_over(Duration::ZERO).unwrap(), [""; 0]);
+    let clients = std::thread::spawn(move || {
+        for address in &addresses {
+            assert_eq!(Client::connect(address).try_echo("hello").unwrap(), b"hello");
+        }
+        server.stop_then(Duration::ZERO, |cx| cx.quit());
+    });
+    event_loop.run().unwrap();
+    clients.join().unwrap();
+    drop(program);
+    assert!(directory.is_empty(), "also of what was not taken nothing is left behind");
 }
 
 #[test]

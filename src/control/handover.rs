@@ -53,6 +53,9 @@ type OnDrained = Box<dyn FnOnce(&mut LoopContext) + Send>;
 /// What is handed over, as the reply tells: in the order of the descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Offers {
+    /// Whose end the successor may have to tell from that of a session.
+    #[serde(default)]
+    pub(super) pid: Option<i32>,
     pub(super) listeners: Vec<Offer>,
 }
 
@@ -322,7 +325,8 @@ impl Collection {
             );
             return Err(Failure::new(text));
         }
-        Ok((Offers { listeners: offers }, descriptors))
+        let pid = Some(rustix::process::getpid().as_raw_pid());
+        Ok((Offers { pid, listeners: offers }, descriptors))
     }
 }
 

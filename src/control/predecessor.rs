@@ -5,7 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 
 use super::handover::{Draining, HandedOver, Offer, Offers};
 use super::{ClientError, ControlClient, ToControlAddress};
@@ -50,6 +54,8 @@ use crate::socket::{Listener, MAX_DESCRIPTORS};
 #[must_use = "the predecessor goes on until it is told that this process has taken over"]
 pub struct Predecessor {
     client: ControlClient,
+    /// Its process, as far as the system lets it be watched.
+    process: Option<OwnedFd>,
     /// Those that nobody has taken yet, each with the server that it is of.
     offered: Vec<(Option<String>, Listener)>,
     taken: Vec<String>,
@@ -95,9 +101,11 @@ impl Predecessor {
         }
         let (offers, descriptors): (Offers, _) =
             client.request_with_descriptors("handover", &(), MAX_DESCRIPTORS)?;
+        let process = offers.pid.and_then(Pid::from_raw);
+        let process = process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let given = Arc::new(AtomicBool::new(false));
         let offered = pair(offers.listeners, descriptors, &given)?;
-        Ok(Self { client, offered, taken: Vec::new(), takes_control: false, given })
+        Ok(Self { client, process, offered, taken: Vec::new(), takes_control: false, given })
     }
 
     /// The servers that there are listeners of.
@@ -129,11 +137,12 @@ impl Predecessor {
     }
 
     /// Says that this process serves: the predecessor accepts nobody any more, and ends its connections after `deadline` at the
-    /// latest. Answers which of its servers do so. The paths of Unix sockets are removed by this process from now on.
+    /// latest. Answers which of its servers do so: none, if its process has ended by now. The paths of Unix sockets are removed by
+    /// this process from now on.
     ///
     /// # Errors
     ///
-    /// Any [`ClientError`]. This process should end then, unless it knows that the predecessor has ended: both accept.
+    /// Any [`ClientError`]. This process should end then: both accept.
     pub fn take_over(mut self, deadline: Duration) -> Result<Vec<String>, ClientError> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         let params = HandedOver {
@@ -141,9 +150,27 @@ impl Predecessor {
             servers: Some(std::mem::take(&mut self.taken)),
             control: self.takes_control,
         };
-        let Draining { draining } = self.client.request("handed_over", &params)?;
+        let draining = match self.client.request("handed_over", &params) {
+            Ok(Draining { draining }) => draining,
+            // It was killed, say: there is nobody any more who could be told.
+            Err(_) if self.has_ended() => Vec::new(),
+            Err(error) => return Err(error),
+        };
         self.given.store(true, Ordering::Release);
         Ok(draining)
+    }
+
+    /// Whether its process has ended. A process's sockets are closed some time before it is gone.
+    fn has_ended(&self) -> bool {
+        let Some(process) = &self.process else { return false };
+        let deadline = Instant::now() + WAIT_FOR_END;
+        loop {
+            let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+            match rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], left.as_ref()) {
+                Err(Errno::INTR) => {}
+                ended => return ended.is_ok_and(|events| events > 0),
+            }
+        }
     }
 
     fn take(&mut self, server: Option<&str>) -> Vec<Listener> {
@@ -151,6 +178,9 @@ impl Predecessor {
         taken.map(|(_, listener)| listener).collect()
     }
 }
+
+/// For how long a process that does not answer is waited for to end.
+const WAIT_FOR_END: Duration = Duration::from_secs(1);
 
 /// Whether there is nobody to be connected to.
 fn is_nobody(error: &io::Error) -> bool {

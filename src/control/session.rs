@@ -154,8 +154,9 @@ impl Session for ControlSession {
             let text = format!("user {} may not use this control socket", self.exchange.peer.uid);
             let refused = CloseReason::Refused(text.clone().into());
             self.exchange.fail(&self.shared, cx, &Failure::new(text).code(code::REFUSED));
-            // Those who may do nothing are not to keep the places of others for as long as is waited for peers to close as well.
-            cx.configure_connection(|connection| connection.linger = connection.linger.min(LINGER_REFUSED));
+            // Those who may do nothing are not to keep the places of others, and so are not waited for to close as well.
+            cx.configure_connection(|connection| connection.linger = Duration::ZERO);
+            pass_over_input(cx);
             cx.close_because(refused);
         }
     }
@@ -390,8 +391,20 @@ impl Exchange {
     }
 }
 
-/// How long a peer that is refused has to take note of it.
-const LINGER_REFUSED: Duration = Duration::from_millis(250);
+/// Takes in what a peer has sent that is closed at once: the system would report a reset to it otherwise, before the reply.
+fn pass_over_input(cx: &Context<'_>) {
+    let Some(socket) = cx.socket() else { return };
+    let mut packet = Vec::with_capacity(1);
+    for _ in 0..MOST_PASSED_OVER {
+        packet.clear();
+        if !socket.recv_packet(&mut packet).is_ok_and(|packet| !packet.end_of_file) {
+            return;
+        }
+    }
+}
+
+/// How many packets are taken in of a peer that is closed at once. Who has sent more has not waited for an answer.
+const MOST_PASSED_OVER: usize = 16;
 
 /// What is kept of a reply's memory for the next.
 const KEPT: usize = 16 * 1024;

@@ -251,9 +251,16 @@ fn of_control(sessions: usize, totals: &Totals, to: &mut Exposition) {
 }
 
 fn of_process(to: &mut Exposition) {
-    let Process { open_descriptors, most_descriptors, resident_memory, processor_time } = Process::now();
+    let Process { open_descriptors, most_descriptors, resident_memory, processor_time, started } =
+        Process::now();
     to.family("process_cpu_seconds_total", Kind::Counter, "Processor time of the process.", |family| {
         family.sample(None, processor_time.as_secs_f64());
+    });
+    let help = "When the process was started, in seconds since the beginning of 1970.";
+    to.family("process_start_time_seconds", Kind::Gauge, help, |family| {
+        if let Some(started) = started {
+            family.sample(None, started.as_secs_f64());
+        }
     });
     for (name, help, value) in [
         ("process_open_fds", "Descriptors that are open.", open_descriptors),

@@ -1,6 +1,7 @@
 //! What the process takes up, as far as it is cheap to know.
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -15,11 +16,12 @@ pub(super) struct Process {
     /// In bytes.
     pub(super) resident_memory: Option<u64>,
     pub(super) processor_time: Duration,
+    /// Since the beginning of 1970; it tells a restarted process from the one before.
+    pub(super) started: Option<Duration>,
 }
 
 impl Process {
     pub(super) fn now() -> Self {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
         Self {
             open_descriptors: fs::metadata("/proc/self/fd")
                 .ok()
@@ -27,11 +29,30 @@ impl Process {
                 .filter(|&len| len > 0),
             most_descriptors: getrlimit(Resource::Nofile).current,
             resident_memory: resident_pages().map(|pages| pages * rustix::param::page_size() as u64),
-            processor_time: Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32),
+            processor_time: reading_of(ClockId::ProcessCPUTime),
+            started: started(),
         }
     }
 }
 
 fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+fn reading_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Worked out once: it is not to move when the system's time is set.
+fn started() -> Option<Duration> {
+    static STARTED: OnceLock<Option<Duration>> = OnceLock::new();
+    *STARTED.get_or_init(|| {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        // The program's name may have blanks and parentheses; the field is the 22nd, and the third comes behind the name.
+        let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+        let millis = ticks.checked_mul(1000)? / rustix::param::clock_ticks_per_second();
+        let age = reading_of(ClockId::Boottime).checked_sub(Duration::from_millis(millis))?;
+        reading_of(ClockId::Realtime).checked_sub(age)
+    })
 }
