@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::exchange::Exchange;
 use super::failure::code;
-use super::session::{Exchange, Shared};
+use super::session::Shared;
 use super::{Access, ControlCounts, ControlSession, Failure, Responder, Router};
 use crate::connection::ServerHandle;
 use crate::reactor::LoopContext;

@@ -245,6 +245,16 @@ fn of_control(sessions: usize, totals: &Totals, to: &mut Exposition) {
             "Peers that were refused because of who they are.",
             &totals.refused,
         ),
+        (
+            "campana_control_ended_for_errors_total",
+            "Sessions that ended because of their errors.",
+            &totals.ended_for_errors,
+        ),
+        (
+            "campana_control_ended_inactive_total",
+            "Sessions that ended because nothing happened.",
+            &totals.ended_inactive,
+        ),
     ] {
         to.family(name, Kind::Counter, help, |family| family.sample(None, counter.value()));
     }
