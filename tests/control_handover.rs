@@ -229,6 +229,41 @@ fn only_who_has_the_listeners_can_say_that_it_serves() {
 }
 
 #[test]
+fn who_could_not_be_passed_the_listeners_can_not_say_that_it_serves() {
+    let directory = Directory::new("not-passed");
+    let program = Program::first(&directory, 0);
+    let mut client = ControlClient::connect(directory.control()).unwrap();
+    let _: Value = client.request("help", &()).unwrap();
+    // How many requests have come, and whether one waits for its answer, or an answer waits to be read.
+    let state = || {
+        let (report, reports) = channel();
+        program.control.sessions().all().run(move |session, cx| {
+            let counts = session.counts();
+            report.send((counts.in_msg_count, counts.in_flight > 0, cx.pending_bytes() > 0)).unwrap();
+        });
+        reports.recv_timeout(PATIENCE).unwrap()
+    };
+    // Descriptors can't be passed before an answer that waits to be read.
+    let mut sent = 1;
+    while state() != (sent, false, true) {
+        client.send("help", &()).unwrap();
+        sent += 1;
+        wait_until("the request to arrive", || state().0 == sent);
+    }
+    let handover = client.send("handover", &()).unwrap();
+    wait_until("its answer", || state() == (sent + 1, false, true));
+    assert_eq!(failed(client.wait(&handover).unwrap().into_result::<Value>()).code, "busy");
+    let error = failed(client.request::<_, Value>("handed_over", &()));
+    assert!(error.errors[0].contains("nothing was handed over"), "{error}");
+    program.assert_serves(&directory);
+    // There is room by now.
+    let (_, descriptors): (Value, _) = client.request_with_descriptors("handover", &(), 10).unwrap();
+    assert_eq!(descriptors.len(), 3);
+    drop(client);
+    program.stop();
+}
+
+#[test]
 fn what_is_handed_over_is_named_in_the_order_of_the_descriptors() {
     let directory = Directory::new("named-in-order");
     let program = Program::first(&directory, 2);
@@ -344,8 +379,13 @@ fn a_server_that_stops_has_nothing_to_hand_over() {
     let program = Program::first(&directory, 0);
     program.server.stop(PATIENCE);
     assert!(program.server.wait_stopped(PATIENCE));
+    let mut client = ControlClient::connect(directory.control()).unwrap();
+    let error = failed(client.request::<_, Value>("handover", &()));
+    assert!(error.errors[0].contains("server `main` stops"), "{error}");
+    // Nor does the first one that has asked keep others from asking, although it is still there.
     let error = failed(Predecessor::ask(directory.control()));
     assert!(error.errors[0].contains("server `main` stops"), "{error}");
+    drop(client);
     program.stop();
 }
 

@@ -20,7 +20,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
 
     /// Each packet that is not empty gets one reply, in order but for those that are put off; replies have the one shape, and the id
     /// of their requests; the counts add up; a session ends with the error that is one too many, and not without a reason.

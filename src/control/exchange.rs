@@ -1,6 +1,7 @@
 //! The requests of a control session and their answers, one by one.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use serde::Serialize;
@@ -169,6 +170,9 @@ impl Exchange {
         } else if let Err(failure) = pass_descriptors(cx, &answer) {
             self.fail(shared, cx, &failure);
         } else {
+            if let Some(passed) = &answer.passed {
+                passed.store(true, Ordering::Relaxed);
+            }
             self.count(shared, cx, false);
         }
         if answer.ends_session || self.ends_with.contains(&answer.number) {

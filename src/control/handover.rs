@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -159,21 +160,23 @@ struct Shared {
 
 enum Phase {
     Serving,
-    /// A successor has asked, and `has_all` says whether it has been answered.
+    /// A successor has asked, and `has_all` says whether it has got the listeners.
     Offered {
         to: SessionHandle<ControlSession>,
-        has_all: bool,
+        has_all: Arc<AtomicBool>,
     },
     HandedOver,
 }
 
 impl Shared {
-    fn offer(self: &Arc<Self>, call: &mut Call<'_>, responder: Responder) {
+    fn offer(self: &Arc<Self>, call: &mut Call<'_>, mut responder: Responder) {
         let Some(own) = call.server() else {
             let _ = responder.fail(Failure::new("this control socket has no server"));
             return;
         };
         let session = call.session().handle();
+        let has_all = Arc::new(AtomicBool::new(false));
+        responder.note_passed(&has_all);
         {
             let mut phase = self.phase();
             match &*phase {
@@ -186,7 +189,7 @@ impl Shared {
                     let _ = responder.fail(Failure::new(text).code(code::BUSY));
                     return;
                 }
-                _ => *phase = Phase::Offered { to: session, has_all: false },
+                _ => *phase = Phase::Offered { to: session, has_all },
             }
         }
         // A successor may take its time to start.
@@ -208,7 +211,8 @@ impl Shared {
         {
             let mut phase = self.phase();
             match &*phase {
-                Phase::Offered { to, has_all: true } if to.id() == call.session().id() => {}
+                Phase::Offered { to, has_all }
+                    if to.id() == call.session().id() && has_all.load(Ordering::Relaxed) => {}
                 Phase::HandedOver => return Err(handed_over_already()),
                 _ => {
                     let text = "nothing was handed over to this session: ask it for `handover` first";
@@ -342,13 +346,13 @@ impl Drop for Collection {
         let responder = self.responder.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(responder) = responder else { return };
         let offers = self.offers();
-        let mut phase = self.shared.phase();
-        if let Phase::Offered { to, has_all } = &mut *phase
-            && to.id() == self.successor
-        {
-            *has_all = offers.is_ok();
+        if offers.is_err() {
+            let mut phase = self.shared.phase();
+            // The next one may try.
+            if matches!(&*phase, Phase::Offered { to, .. } if to.id() == self.successor) {
+                *phase = Phase::Serving;
+            }
         }
-        drop(phase);
         let _ = match offers {
             Ok((offers, descriptors)) => responder.reply_with_descriptors(offers, descriptors),
             Err(failure) => responder.fail(failure),

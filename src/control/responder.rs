@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
@@ -20,6 +22,7 @@ pub struct Responder {
     number: u64,
     ends_session: bool,
     is_done: bool,
+    passed: Option<Arc<AtomicBool>>,
 }
 
 /// An answer on its way to the session's loop.
@@ -31,11 +34,18 @@ pub(super) struct Answer {
     pub(super) is_error: bool,
     pub(super) ends_session: bool,
     pub(super) descriptors: Vec<OwnedFd>,
+    /// Set when the descriptors are the client's.
+    pub(super) passed: Option<Arc<AtomicBool>>,
 }
 
 impl Responder {
     pub(super) fn new(session: SessionHandle<ControlSession>, id: Option<String>, number: u64) -> Self {
-        Self { session, id, number, ends_session: false, is_done: false }
+        Self { session, id, number, ends_session: false, is_done: false, passed: None }
+    }
+
+    /// Has it noted when the descriptors that go along with the answer are the client's.
+    pub(super) fn note_passed(&mut self, passed: &Arc<AtomicBool>) {
+        self.passed = Some(Arc::clone(passed));
     }
 
     /// The request's id, if it has one.
@@ -104,7 +114,8 @@ impl Responder {
             return Err(ReplyError);
         }
         let (id, number, ends_session) = (self.id.take(), self.number, self.ends_session);
-        let answer = Answer { id, number, bytes, is_error, ends_session, descriptors };
+        let passed = self.passed.take();
+        let answer = Answer { id, number, bytes, is_error, ends_session, descriptors, passed };
         self.session.run(move |session, cx| session.answer_later(cx, answer)).map_err(|_| ReplyError)
     }
 }

@@ -156,7 +156,8 @@ impl Session for ControlSession {
         let Self { shared, exchange } = self;
         match error {
             SessionError::Panicked { message } => {
-                log::error!("a command of a control socket panicked: {message}");
+                // It may have in it what the peer sent.
+                log::error!("a command of a control socket panicked: {}", message.escape_debug());
                 exchange.panicked(shared, cx);
                 ErrorAction::Continue
             }

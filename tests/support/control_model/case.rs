@@ -84,7 +84,7 @@ impl<'a> Arbitrary<'a> for Step {
         Ok(match bytes.int_in_range(0..=39)? {
             0..=15 => Self::Send(bytes.arbitrary()?, vec![bytes.arbitrary()?]),
             16..=18 => Self::Send(bytes.arbitrary()?, bytes.arbitrary()?),
-            19 => Self::Repeat(bytes.arbitrary()?, bytes.arbitrary()?, bytes.arbitrary()?),
+            19 => Self::Repeat(bytes.arbitrary()?, bytes.arbitrary()?, bytes.int_in_range(0..=63)?),
             20..=25 => Self::Answer(bytes.arbitrary()?, bytes.arbitrary()?),
             26..=29 => Self::Turn,
             30..=33 => Self::Settle,
