@@ -67,6 +67,8 @@ fn chat_lets_members_choose_names_that_are_free() {
         let mut ann = enter(&address, 1);
         let mut bob = enter(&address, 2);
         ann.send("/nick ann\n");
+        // Each loop tells its own, so that what one member has seen another may still have to see.
+        ann.lines_until("* guest-1 is ann now\n");
         bob.lines_until("* guest-1 is ann now\n");
         for (name, why) in [
             ("ann", "it is taken"),

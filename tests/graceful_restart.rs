@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use campana::control::Predecessor;
+use campana::control::{ClientError, Predecessor};
 use campana::{Address, EventLoop, TcpServer};
 use client::{Client, assert_ended_well};
 use process::{Process, answer, role};
@@ -332,6 +332,20 @@ fn a_successor_whose_predecessor_is_killed_while_it_starts_goes_on_alone() {
     clients.join().unwrap();
     drop(program);
     assert!(directory.is_empty(), "also of what was not taken nothing is left behind");
+}
+
+/// It has removed the paths: nobody would find a successor that goes on.
+#[test]
+fn a_successor_whose_predecessor_is_stopped_while_it_starts_is_told_so() {
+    let directory = Directory::new("predecessor-stopped");
+    let (program, _) = directory.start("0");
+    let mut predecessor = Predecessor::ask(&*directory.control()).unwrap();
+    let (listeners, control) = (predecessor.listeners("main"), predecessor.control_listener());
+    assert_quiet_end(&program.terminate());
+    assert!(directory.is_empty());
+    let error = predecessor.take_over(Duration::ZERO).unwrap_err();
+    assert!(matches!(error, ClientError::Disconnected), "{error}");
+    drop((listeners, control));
 }
 
 #[test]

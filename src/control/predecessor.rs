@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::handover::{Draining, HandedOver, Offer, Offers};
 use super::{ClientError, ControlClient, ToControlAddress};
-use crate::socket::{Listener, MAX_DESCRIPTORS};
+use crate::socket::{Listener, MAX_DESCRIPTORS, PathIdentity};
 
 /// A process that runs already, whose listening sockets are taken over from it: it has registered a [`Handover`](super::Handover).
 ///
@@ -60,6 +61,8 @@ pub struct Predecessor {
     offered: Vec<(Option<String>, Listener)>,
     taken: Vec<String>,
     takes_control: bool,
+    /// Those that are removed with their listeners, each with the server that it is of.
+    paths: Vec<(Option<String>, PathBuf, PathIdentity)>,
     /// Whether the paths of Unix sockets are this process's by now.
     given: Arc<AtomicBool>,
 }
@@ -104,8 +107,9 @@ impl Predecessor {
         let process = offers.pid.and_then(Pid::from_raw);
         let process = process.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let given = Arc::new(AtomicBool::new(false));
-        let offered = pair(offers.listeners, descriptors, &given)?;
-        Ok(Self { client, process, offered, taken: Vec::new(), takes_control: false, given })
+        let mut paths = Vec::new();
+        let offered = pair(offers.listeners, descriptors, &given, &mut paths)?;
+        Ok(Self { client, process, offered, taken: Vec::new(), takes_control: false, paths, given })
     }
 
     /// The servers that there are listeners of.
@@ -142,22 +146,29 @@ impl Predecessor {
     ///
     /// # Errors
     ///
-    /// Any [`ClientError`]. This process should end then: both accept.
+    /// Any [`ClientError`]. This process should end then: both accept, or the other one was stopped and has removed the paths of
+    /// Unix sockets, by which nobody finds this one any more.
     pub fn take_over(mut self, deadline: Duration) -> Result<Vec<String>, ClientError> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let params = HandedOver {
-            deadline_ms,
-            servers: Some(std::mem::take(&mut self.taken)),
-            control: self.takes_control,
-        };
+        let taken = std::mem::take(&mut self.taken);
+        self.paths
+            .retain(|(server, ..)| server.as_ref().map_or(self.takes_control, |name| taken.contains(name)));
+        let params = HandedOver { deadline_ms, servers: Some(taken), control: self.takes_control };
         let draining = match self.client.request("handed_over", &params) {
             Ok(Draining { draining }) => draining,
             // It was killed, say: there is nobody any more who could be told.
-            Err(_) if self.has_ended() => Vec::new(),
+            Err(ClientError::Disconnected | ClientError::Io(_)) if self.has_ended() && self.has_paths() => {
+                Vec::new()
+            }
             Err(error) => return Err(error),
         };
         self.given.store(true, Ordering::Release);
         Ok(draining)
+    }
+
+    /// Whether the paths of what is taken are still there.
+    fn has_paths(&self) -> bool {
+        self.paths.iter().all(|(_, path, identity)| identity.is_at(path))
     }
 
     /// Whether its process has ended. A process's sockets are closed some time before it is gone.
@@ -191,6 +202,7 @@ fn pair(
     offers: Vec<Offer>,
     descriptors: Vec<OwnedFd>,
     given: &Arc<AtomicBool>,
+    paths: &mut Vec<(Option<String>, PathBuf, PathIdentity)>,
 ) -> Result<Vec<(Option<String>, Listener)>, ClientError> {
     if offers.len() != descriptors.len() {
         let (offers, descriptors) = (offers.len(), descriptors.len());
@@ -199,8 +211,10 @@ fn pair(
     }
     let paired = offers.into_iter().zip(descriptors).map(|(offer, descriptor)| {
         let mut listener = Listener::from_fd(descriptor)?;
-        if let Some(path) = offer.path {
-            listener.own_path_when(Arc::clone(given), path)?;
+        if let Some(identity) = offer.path
+            && let Some(path) = listener.own_path_when(Arc::clone(given), identity)?
+        {
+            paths.push((offer.server.clone(), path, identity));
         }
         Ok((offer.server, listener))
     });

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 #[cfg(feature = "control")]
+use std::path::PathBuf;
+#[cfg(feature = "control")]
 use std::sync::{Arc, atomic::AtomicBool};
 
 use rustix::net::{SocketFlags, sockopt};
@@ -229,13 +231,18 @@ impl Listener {
         self.socket.into()
     }
 
-    /// [Owns](Self::own_path) the path once `given` is set, if this is the file that is there then.
+    /// [Owns](Self::own_path) the path, which is answered, once `given` is set, if this is the file that is there then.
     #[cfg(feature = "control")]
-    pub(crate) fn own_path_when(&mut self, given: Arc<AtomicBool>, path: PathIdentity) -> io::Result<()> {
-        if let Some(name) = self.local_address()?.as_pathname() {
-            self.path = Some(OwnPath::of_other(std::path::absolute(name)?, path, given));
-        }
-        Ok(())
+    pub(crate) fn own_path_when(
+        &mut self,
+        given: Arc<AtomicBool>,
+        identity: PathIdentity,
+    ) -> io::Result<Option<PathBuf>> {
+        let address = self.local_address()?;
+        let Some(name) = address.as_pathname() else { return Ok(None) };
+        let path = std::path::absolute(name)?;
+        self.path = Some(OwnPath::of_other(path.clone(), identity, given));
+        Ok(Some(path))
     }
 
     fn create(address: &Address, options: &ListenOptions, reuse_port: bool) -> io::Result<Socket> {

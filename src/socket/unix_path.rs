@@ -31,6 +31,14 @@ pub(crate) struct PathIdentity {
     pub(crate) inode: u64,
 }
 
+#[cfg(feature = "control")]
+impl PathIdentity {
+    /// Whether this file is at a path.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == *self)
+    }
+}
+
 impl OwnPath {
     pub(super) fn take(path: &Path) -> io::Result<Self> {
         let identity = identity(&fs::symlink_metadata(path)?);
