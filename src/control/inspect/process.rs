@@ -29,7 +29,7 @@ impl Process {
                 .filter(|&len| len > 0),
             most_descriptors: getrlimit(Resource::Nofile).current,
             resident_memory: resident_pages().map(|pages| pages * rustix::param::page_size() as u64),
-            processor_time: reading_of(ClockId::ProcessCPUTime),
+            processor_time: processor_time(),
             started: started(),
         }
     }
@@ -39,20 +39,21 @@ fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()
 }
 
-fn reading_of(clock: ClockId) -> Duration {
-    let time = clock_gettime(clock);
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// Worked out once: it is not to move when the system's time is set.
+/// Worked out once: the system tells it by the time of its own start, which moves when its clock is set.
 fn started() -> Option<Duration> {
     static STARTED: OnceLock<Option<Duration>> = OnceLock::new();
     *STARTED.get_or_init(|| {
-        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        let process = fs::read_to_string("/proc/self/stat").ok()?;
         // The program's name may have blanks and parentheses; the field is the 22nd, and the third comes behind the name.
-        let ticks: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+        let ticks: u64 = process.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
         let millis = ticks.checked_mul(1000)? / rustix::param::clock_ticks_per_second();
-        let age = reading_of(ClockId::Boottime).checked_sub(Duration::from_millis(millis))?;
-        reading_of(ClockId::Realtime).checked_sub(age)
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+        Duration::from_secs(boot).checked_add(Duration::from_millis(millis))
     })
 }
