@@ -4,6 +4,9 @@
 //!   Router         commands: name, typed parameters, role, handler
 //!   ControlSession a session as any other: limits, counters, policies
 //!   ControlServer  a socket at a path, who may connect, who may do what
+//!   ControlClient  asks, and waits for the answer; needs no loop
+//!   inspect        commands that every server can have: loops, connections, sessions, metrics, kick, drain
+//!   Handover       passes listening sockets to a successor, which asks for them by a Predecessor
 //! ```
 //!
 //! One packet is one request, and is answered by one packet:

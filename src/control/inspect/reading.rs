@@ -8,14 +8,16 @@ use serde_json::json;
 
 use super::connections::{ConnectionQuery, ConnectionSort, connections};
 use super::exposition::CONTENT_TYPE;
+use super::gather::GiveUp;
 use super::inspected::Inspected;
+use super::lists::List;
 use super::loops::LoopRow;
 use super::metrics::metrics;
 use super::paging::Page;
 use super::servers::ServerRow;
 use super::sessions::{SessionQuery, SessionSort, sessions};
 use super::text::millis_of;
-use crate::control::{Command, Failure, Responder};
+use crate::control::{Call, Command, CommandBuilder, Failure, Responder};
 
 /// How long loops are waited for. One that is held up for longer is something to be shown, rather than to wait for.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -81,13 +83,7 @@ fn list_connections(inspected: Arc<Inspected>) -> Command {
             "filter",
             "a text that is a part of the id, the peer, the local address, the server or the loop",
         )
-        .parameter("sort", "what they are sorted by: `id` unless said")
-        .parameter("descending", "whether the largest come first: so unless said, but by `id` and `peer`")
-        .parameter("offset", "how many are left out at the beginning: none unless said")
-        .parameter(
-            "limit",
-            "how many are listed: 50 unless said, 500 at most, and no more than go into one reply",
-        )
+        .paged()
         .defers(move |call, params: ConnectionParams, responder| {
             let ConnectionParams { server, filter, sort, descending, offset, limit } = params;
             let sort = sort.unwrap_or_default();
@@ -96,16 +92,11 @@ fn list_connections(inspected: Arc<Inspected>) -> Command {
                 Ok(server) => {
                     let server = server.map(|server| Arc::clone(&server.name));
                     let query = ConnectionQuery { server, filter, sort, page };
-                    let of_list = Arc::clone(&inspected);
-                    inspected.lists.begin(call.context(), move |context, list| {
-                        if !responder.is_wanted() {
-                            return;
-                        }
-                        let give_up = connections(&of_list.loops, query, move |found| {
+                    begin_list(&inspected, call, responder, |inspected, list, responder| {
+                        connections(&inspected.loops, query, move |found| {
                             drop(list);
                             answer(responder, &found);
-                        });
-                        context.run_after(LONGEST_WAIT, |_| give_up.now());
+                        })
                     });
                 }
                 Err(failure) => refuse(responder, failure),
@@ -128,13 +119,7 @@ fn list_sessions(inspected: Arc<Inspected>) -> Command {
     Command::new("sessions", "Lists the sessions of all services, a page at a time.")
         .parameter("service", "the only service whose sessions are listed")
         .parameter("filter", "a text that is a part of the id, the peer, the service or the loop")
-        .parameter("sort", "what they are sorted by: `id` unless said")
-        .parameter("descending", "whether the largest come first: so unless said, but by `id` and `peer`")
-        .parameter("offset", "how many are left out at the beginning: none unless said")
-        .parameter(
-            "limit",
-            "how many are listed: 50 unless said, 500 at most, and no more than go into one reply",
-        )
+        .paged()
         .defers(move |call, params: SessionParams, responder| {
             let SessionParams { service, filter, sort, descending, offset, limit } = params;
             let sort = sort.unwrap_or_default();
@@ -142,22 +127,50 @@ fn list_sessions(inspected: Arc<Inspected>) -> Command {
             match service.map(|name| inspected.service(&name)).transpose() {
                 Ok(service) => {
                     let query = SessionQuery { service: service.map(Arc::clone), filter, sort, page };
-                    let of_list = Arc::clone(&inspected);
-                    inspected.lists.begin(call.context(), move |context, list| {
-                        if !responder.is_wanted() {
-                            return;
-                        }
-                        let (loops, services) = (&of_list.loops, of_list.services());
-                        let give_up = sessions(loops, services, query, move |found| {
+                    begin_list(&inspected, call, responder, |inspected, list, responder| {
+                        sessions(&inspected.loops, inspected.services(), query, move |found| {
                             drop(list);
                             answer(responder, &found);
-                        });
-                        context.run_after(LONGEST_WAIT, |_| give_up.now());
+                        })
                     });
                 }
                 Err(failure) => refuse(responder, failure),
             }
         })
+}
+
+/// What lists have in common.
+trait Paged {
+    /// Says what the parameters are good for that choose a page.
+    fn paged(self) -> Self;
+}
+
+impl Paged for CommandBuilder {
+    fn paged(self) -> Self {
+        self.parameter("sort", "what they are sorted by: `id` unless said")
+            .parameter("descending", "whether the largest come first: so unless said, but by `id` and `peer`")
+            .parameter("offset", "how many are left out at the beginning: none unless said")
+            .parameter(
+                "limit",
+                "how many are listed: 50 unless said, 500 at most, and no more than go into one reply",
+            )
+    }
+}
+
+/// Has a list made when its turn has come, if somebody still waits for it then, and for no longer than loops are waited for.
+fn begin_list<F: Send + 'static>(
+    inspected: &Arc<Inspected>,
+    call: &mut Call<'_>,
+    responder: Responder,
+    make: impl FnOnce(&Inspected, List, Responder) -> GiveUp<F> + Send + 'static,
+) {
+    let of_list = Arc::clone(inspected);
+    inspected.lists.begin(call.context(), move |context, list| {
+        if responder.is_wanted() {
+            let give_up = make(&of_list, list, responder);
+            context.run_after(LONGEST_WAIT, |_| give_up.now());
+        }
+    });
 }
 
 /// How many rows one reply has room for.
